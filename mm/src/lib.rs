@@ -1,0 +1,2 @@
+//! Memory.
+#![no_std]

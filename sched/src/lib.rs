@@ -1,0 +1,3 @@
+//! Run queues and load balancing.
+#![no_std]
+#![forbid(unsafe_code)]
