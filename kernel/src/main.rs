@@ -1,2 +1,35 @@
-//! The kernel.
-fn main() {}
+//! The Tine kernel: what makes a system out of scheduling, memory and hardware.
+//!
+//! Processes and threads, system calls, files, signals and the machine's start live here; what decides where a thread
+//! runs is in `sched`, page tables are in `mm`, and everything that touches hardware is in `arch`. This crate is safe
+//! Rust but for two named modules: [`switch`](task) (stacks) and [`heap`](start) (the global allocator's attribute).
+//!
+//! Start at [`start::kernel_main`], then [`task::run`]: a thread's whole kernel life is that loop.
+#![no_std]
+#![no_main]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+
+mod console;
+mod cpus;
+mod errno;
+mod fs;
+mod futex;
+mod interrupts;
+mod leaks;
+mod lock;
+mod options;
+mod panic;
+mod results;
+mod signal;
+mod start;
+mod symbols;
+mod syscall;
+mod task;
+mod timers;
+mod user;
+mod wait;
+mod watchdog;
+
+arch::boot::entry!(start::kernel_main);

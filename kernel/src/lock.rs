@@ -1,0 +1,33 @@
+//! The order in which locks are taken.
+//!
+//! A lock may be taken only while all locks held have a lower rank; builds with debug assertions check it. The locks of
+//! `mm` and of the scheduler rank above all of these, so that any of these may be held while memory is allocated or
+//! a thread is woken.
+
+pub use arch::sync::Lock;
+
+/// From the outermost lock to the innermost; `arch::sync::rank` goes on from `SPACE`, 20.
+pub mod rank {
+    /// One shard of the process table.
+    pub const TABLE: u8 = 1;
+    /// A process's children.
+    pub const FAMILY: u8 = 2;
+    /// A process's list of threads.
+    pub const THREADS: u8 = 3;
+    /// One field of a process: its space, directory, names.
+    pub const PROCESS: u8 = 4;
+    /// A process's table of file descriptors.
+    pub const FILE_TABLE: u8 = 6;
+    /// An open file description, such as its offset.
+    pub const DESCRIPTION: u8 = 8;
+    /// What is behind descriptions: a pipe's buffer, a directory.
+    pub const FILE: u8 = 10;
+    /// Signal actions and queues.
+    pub const SIGNAL: u8 = 12;
+    /// A bucket of the futex table.
+    pub const FUTEX: u8 = 14;
+    /// A queue of waiting threads.
+    pub const WAIT: u8 = 16;
+    /// One CPU's queue of timers.
+    pub const TIMERS: u8 = 18;
+}

@@ -1,0 +1,195 @@
+//! System calls that make, end and wait for processes and threads.
+
+use crate::errno::Errno;
+use crate::task::{self, CloneRequest, Current, ExitStatus, WaitFor, WaitOptions};
+use crate::user;
+use core::mem::size_of;
+use core::sync::atomic::Ordering::Relaxed;
+use linux_raw_sys::general::*;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// The largest `argv` and `envp` together, pointers included: Linux's quarter of the default 8 MiB stack
+/// (man 2 execve).
+const ARGUMENT_SPACE: usize = 2 << 20;
+
+pub fn exit(current: &Current, status: i32) -> Result<u64, Errno> {
+    task::exit_thread(current, status as u8);
+    Ok(0)
+}
+
+pub fn exit_group(current: &Current, status: i32) -> Result<u64, Errno> {
+    task::exit_group(&current.task.process, ExitStatus::Exited(status as u8));
+    Ok(0)
+}
+
+pub fn fork(current: &Current) -> Result<u64, Errno> {
+    start(current, CloneRequest { exit_signal: SIGCHLD, ..CloneRequest::default() })
+}
+
+pub fn vfork(current: &Current) -> Result<u64, Errno> {
+    let flags = u64::from(CLONE_VM | CLONE_VFORK);
+    start(current, CloneRequest { flags, exit_signal: SIGCHLD, ..CloneRequest::default() })
+}
+
+pub fn clone(
+    current: &Current,
+    flags: u64,
+    stack: u64,
+    parent_tid: u64,
+    child_tid: u64,
+    tls: u64,
+) -> Result<u64, Errno> {
+    let flags = u64::from(flags as u32);
+    start(
+        current,
+        CloneRequest {
+            flags: flags & !u64::from(CSIGNAL),
+            exit_signal: flags as u32 & CSIGNAL,
+            stack,
+            parent_tid,
+            child_tid,
+            tls,
+        },
+    )
+}
+
+/// `struct clone_args` (man 2 clone3).
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+pub fn clone3(current: &Current, args: u64, size: usize) -> Result<u64, Errno> {
+    if size < CLONE_ARGS_SIZE_VER0 as usize {
+        return Err(Errno::EINVAL);
+    }
+    if size > 4096 {
+        return Err(Errno::E2BIG);
+    }
+    let mut bytes = [0; size_of::<CloneArgs>()];
+    let known = size.min(bytes.len());
+    user::read_bytes(args, &mut bytes[..known])?;
+    let rest = user::read_array::<u8>(args + known as u64, size - known)?;
+    if rest.iter().any(|byte| *byte != 0) {
+        return Err(Errno::E2BIG);
+    }
+    let args: CloneArgs = zerocopy::transmute!(bytes);
+    if args.set_tid_size != 0 || args.flags & u64::from(CSIGNAL) != 0 || (args.stack == 0) != (args.stack_size == 0) {
+        return Err(Errno::EINVAL);
+    }
+    start(
+        current,
+        CloneRequest {
+            flags: args.flags,
+            exit_signal: u32::try_from(args.exit_signal).map_err(|_| Errno::EINVAL)?,
+            stack: args.stack.checked_add(args.stack_size).ok_or(Errno::EINVAL)?,
+            parent_tid: args.parent_tid,
+            child_tid: args.child_tid,
+            tls: args.tls,
+        },
+    )
+}
+
+fn start(current: &Current, request: CloneRequest) -> Result<u64, Errno> {
+    task::clone(current, &request).map(u64::from)
+}
+
+pub fn execve(current: &Current, path: u64, arguments: u64, environment: u64) -> Result<u64, Errno> {
+    let path = user::read_path(path)?;
+    let mut budget = ARGUMENT_SPACE;
+    let arguments = user::read_strings(arguments, &mut budget)?;
+    let environment = user::read_strings(environment, &mut budget)?;
+    task::exec(current, &path, arguments, environment)?;
+    Err(Errno::KEEP_REGISTERS)
+}
+
+/// `struct rusage` (man 2 getrusage). Only the times are kept; the rest is 0, as man 2 getrusage allows.
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub struct ResourceUsage {
+    pub user_seconds: i64,
+    pub user_microseconds: i64,
+    pub system_seconds: i64,
+    pub system_microseconds: i64,
+    rest: [i64; 14],
+}
+
+impl ResourceUsage {
+    /// All time is booked as user time: Tine does not tell the two apart.
+    pub fn of(cpu_time: formats::Duration) -> Self {
+        let micros = cpu_time.as_micros() as i64;
+        Self { user_seconds: micros / 1_000_000, user_microseconds: micros % 1_000_000, ..Self::default() }
+    }
+}
+
+pub fn wait4(current: &Current, which: i32, status: u64, options: u32, usage: u64) -> Result<u64, Errno> {
+    if options & !(WNOHANG | WUNTRACED | WCONTINUED | __WALL | __WCLONE | __WNOTHREAD) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let which = match which {
+        i32::MIN => return Err(Errno::ESRCH),
+        ..-1 => WaitFor::Group(which.unsigned_abs()),
+        -1 => WaitFor::Any,
+        0 => WaitFor::Group(current.task.process.group.load(Relaxed)),
+        1.. => WaitFor::Process(which as u32),
+    };
+    let mut how = WaitOptions::empty();
+    how.set(WaitOptions::NO_HANG, options & WNOHANG != 0);
+    let Some(ended) = task::wait_for_child(current, which, how)? else { return Ok(0) };
+    user::write_if_wanted(status, &ended.status.to_wait_status())?;
+    user::write_if_wanted(usage, &ResourceUsage::of(ended.cpu_time))?;
+    Ok(ended.id.into())
+}
+
+/// The part of `siginfo_t` that waitid fills (man 2 waitid).
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct ChildInfo {
+    signo: i32,
+    errno: i32,
+    code: i32,
+    padding: i32,
+    pid: u32,
+    uid: u32,
+    status: i32,
+    rest: [u32; 25],
+}
+
+pub fn waitid(current: &Current, kind: u32, id: u32, info: u64, options: u32, usage: u64) -> Result<u64, Errno> {
+    const KNOWN: u32 = WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | __WALL | __WCLONE | __WNOTHREAD;
+    if options & !KNOWN != 0 || options & (WEXITED | WSTOPPED | WCONTINUED) == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let which = match kind {
+        P_ALL => WaitFor::Any,
+        P_PID if id != 0 => WaitFor::Process(id),
+        P_PGID if id == 0 => WaitFor::Group(current.task.process.group.load(Relaxed)),
+        P_PGID => WaitFor::Group(id),
+        _ => return Err(Errno::EINVAL),
+    };
+    let mut how = WaitOptions::empty();
+    how.set(WaitOptions::NO_HANG, options & WNOHANG != 0);
+    how.set(WaitOptions::NO_WAIT, options & WNOWAIT != 0);
+    let ended = task::wait_for_child(current, which, how)?;
+    let mut report =
+        ChildInfo { signo: 0, errno: 0, code: 0, padding: 0, pid: 0, uid: 0, status: 0, rest: [0; 25] };
+    if let Some(ended) = ended {
+        report.signo = SIGCHLD as i32;
+        report.pid = ended.id;
+        (report.code, report.status) = ended.status.to_signal_info();
+        user::write_if_wanted(usage, &ResourceUsage::of(ended.cpu_time))?;
+    }
+    user::write_if_wanted(info, &report)?;
+    Ok(0)
+}

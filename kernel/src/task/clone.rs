@@ -1,0 +1,228 @@
+//! New threads and processes (man 2 clone, fork, vfork).
+
+use super::process::{Identity, NewProcess};
+use super::{Current, Process, Task, image, table};
+use crate::errno::Errno;
+use crate::fs::{FileTable, FsContext};
+use crate::signal::{ProcessSignals, ThreadSignals};
+use crate::{cpus, user};
+use alloc::{boxed::Box, string::String, sync::Arc, sync::Weak, vec::Vec};
+use core::sync::atomic::Ordering::*;
+use formats::{CpuSet, ThreadId};
+use linux_raw_sys::general::*;
+
+/// What `clone` and `clone3` ask for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CloneRequest {
+    /// `CLONE_*`, without the exit signal.
+    pub flags: u64,
+    pub exit_signal: u32,
+    /// The child's stack pointer; 0 keeps the parent's.
+    pub stack: u64,
+    pub parent_tid: u64,
+    pub child_tid: u64,
+    pub tls: u64,
+}
+
+impl CloneRequest {
+    fn has(&self, flag: u32) -> bool {
+        self.flags & u64::from(flag) != 0
+    }
+
+    /// The combinations that Linux refuses, and what Tine does not have (namespaces).
+    fn check(&self) -> Result<(), Errno> {
+        const KNOWN: u32 = CLONE_VM
+            | CLONE_FS
+            | CLONE_FILES
+            | CLONE_SIGHAND
+            | CLONE_VFORK
+            | CLONE_PARENT
+            | CLONE_THREAD
+            | CLONE_SYSVSEM
+            | CLONE_SETTLS
+            | CLONE_PARENT_SETTID
+            | CLONE_CHILD_CLEARTID
+            | CLONE_DETACHED
+            | CLONE_UNTRACED
+            | CLONE_CHILD_SETTID
+            | CLONE_IO;
+        let needs = |flag, other| !self.has(flag) || self.has(other);
+        let known = self.flags & !u64::from(KNOWN) & !CLONE_CLEAR_SIGHAND == 0;
+        let clears_shared = self.flags & CLONE_CLEAR_SIGHAND != 0 && self.has(CLONE_SIGHAND);
+        if known
+            && !clears_shared
+            && needs(CLONE_SIGHAND, CLONE_VM)
+            && needs(CLONE_THREAD, CLONE_SIGHAND)
+            && self.exit_signal <= 64
+        {
+            Ok(())
+        } else {
+            Err(Errno::EINVAL)
+        }
+    }
+}
+
+/// A place in the count of threads, given back unless the thread starts.
+struct Admission;
+
+impl Admission {
+    fn request() -> Result<Self, Errno> {
+        if table::admit_thread() { Ok(Self) } else { Err(Errno::EAGAIN) }
+    }
+
+    fn keep(self) {
+        core::mem::forget(self);
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        table::thread_is_gone();
+    }
+}
+
+/// Makes the child that `request` describes and starts it. Returns its thread id.
+///
+/// # Errors
+/// `EINVAL` for combinations that make no sense, `EAGAIN` when there are too many threads, `ENOMEM`, and `EFAULT` for a
+/// bad `parent_tid`.
+pub fn clone(current: &Current, request: &CloneRequest) -> Result<u32, Errno> {
+    request.check()?;
+    let admission = Admission::request()?;
+    let id = table::next_id();
+    let user = child_registers(current, request)?;
+
+    let process = if request.has(CLONE_THREAD) {
+        current.task.process.clone()
+    } else {
+        child_process(current, request, id)?
+    };
+    let signals = current.task.signals.fork_copy();
+    let affinity = current.thread.affinity();
+    let thread = match Task::spawn(ThreadId(id), process.clone(), signals, user, affinity) {
+        Ok(thread) => thread,
+        Err(error) => {
+            abandon(current, request, &process);
+            return Err(error.into());
+        }
+    };
+    admission.keep();
+
+    let task = Task::of(&thread);
+    if request.has(CLONE_CHILD_CLEARTID) {
+        task.clear_child_tid.store(request.child_tid, Relaxed);
+    }
+    if request.has(CLONE_PARENT_SETTID) {
+        // As on Linux, a bad address does not undo the child.
+        let _ = user::write(request.parent_tid, &id);
+    }
+    cpus::start(&thread);
+    drop(thread);
+    if request.has(CLONE_VFORK) {
+        wait_for_release(current, &process);
+    }
+    Ok(id)
+}
+
+/// The child's registers: the parent's, but for the result and what the request sets.
+fn child_registers(current: &Current, request: &CloneRequest) -> Result<Box<arch::user::UserContext>, Errno> {
+    let mut parent = current.user.borrow_mut();
+    parent.save();
+    let mut child = Box::new(parent.clone());
+    drop(parent);
+    child.regs.rax = 0;
+    if request.stack != 0 {
+        child.regs.rsp = request.stack;
+    }
+    if request.has(CLONE_SETTLS) {
+        if request.tls >= crate::user::END {
+            return Err(Errno::EPERM);
+        }
+        child.regs.fs_base = request.tls;
+    }
+    Ok(child)
+}
+
+/// A process for the child, in the tables and in its parent's list, without a thread.
+fn child_process(current: &Current, request: &CloneRequest, id: u32) -> Result<Arc<Process>, Errno> {
+    let this = &current.task.process;
+    let space = if request.has(CLONE_VM) { current.space() } else { Arc::new(current.space().fork()?) };
+    if request.has(CLONE_CHILD_SETTID) && !request.has(CLONE_VM) {
+        // Written by the parent, which knows that the page is there or copied: the child sees it from its start.
+        let _ = space.write_initial(x86_64::VirtAddr::new_truncate(request.child_tid), &id.to_ne_bytes());
+    }
+    let files = this.files();
+    let files = if request.has(CLONE_FILES) { files } else { files.fork_copy() };
+    let signals = if request.has(CLONE_SIGHAND) {
+        this.signals.clone()
+    } else if request.flags & CLONE_CLEAR_SIGHAND != 0 {
+        ProcessSignals::new()
+    } else {
+        this.signals.fork_copy()
+    };
+    let fs = this.fs.lock().clone();
+    let identity = this.identity.lock().clone();
+    let parent = if request.has(CLONE_PARENT) {
+        this.parent.lock().upgrade().unwrap_or_else(|| this.clone())
+    } else {
+        this.clone()
+    };
+    let child = Process::new(NewProcess {
+        id,
+        space,
+        files,
+        fs,
+        identity,
+        signals,
+        group: this.group.load(Relaxed),
+        session: this.session.load(Relaxed),
+        exit_signal: request.exit_signal,
+        parent: Arc::downgrade(&parent),
+    });
+    parent.children.lock().push(child.clone());
+    Ok(child)
+}
+
+/// Takes back a process whose first thread could not be made.
+fn abandon(current: &Current, request: &CloneRequest, process: &Arc<Process>) {
+    if !request.has(CLONE_THREAD) {
+        let parent = process.parent.lock().upgrade().unwrap_or_else(|| current.task.process.clone());
+        super::wait::reap(&parent, process);
+    }
+}
+
+/// Sleeps until the child no longer borrows this thread's memory. Only being killed ends that early (man 2 vfork).
+fn wait_for_release(current: &Current, child: &Process) {
+    let _registration = child.released.register(current);
+    // Killed or released: either way this thread goes on, and it looks at the kill itself.
+    let _ = current.sleep_unless_killed(|| child.has_released.load(SeqCst).then_some(()));
+}
+
+/// Makes the first process, running `program`.
+pub fn first_process(program: &str, arguments: Vec<Vec<u8>>, environment: Vec<Vec<u8>>) -> Result<Arc<Process>, Errno> {
+    let admission = Admission::request()?;
+    let id = table::next_id();
+    let context = FsContext::new();
+    let image = image::load(program, &context, arguments, environment)?;
+    let process = Process::new(NewProcess {
+        id,
+        space: image.space,
+        files: FileTable::standard(),
+        fs: context,
+        identity: Identity {
+            name: image.name,
+            executable: String::from(program),
+            command_line: image.command_line,
+        },
+        signals: ProcessSignals::new(),
+        group: id,
+        session: id,
+        exit_signal: 0,
+        parent: Weak::new(),
+    });
+    let user = Box::new(arch::user::UserContext::new(image.entry, image.stack));
+    let thread = Task::spawn(ThreadId(id), process.clone(), ThreadSignals::new(), user, CpuSet::ALL)?;
+    admission.keep();
+    cpus::start(&thread);
+    Ok(process)
+}

@@ -1,0 +1,170 @@
+//! Giving up the CPU and getting it back.
+//!
+//! The one place where a CPU changes stacks. A thread saves its own user state before the switch and loads it after,
+//! so that nobody ever reaches into another thread's registers.
+#![expect(unsafe_code, reason = "stacks are switched here and nowhere else")]
+
+use super::Task;
+use crate::cpus;
+use alloc::sync::Arc;
+use arch::context::Context;
+use arch::interrupts;
+use arch::user::UserContext;
+use core::cell::{Cell, RefCell, UnsafeCell};
+use mm::AddressSpace;
+use sched::{Leave, Switch};
+use x86_64::VirtAddr;
+
+/// Where a thread that is off its CPU goes on.
+pub(super) struct SavedContext(UnsafeCell<Context>);
+
+// SAFETY: only `switch_stacks` touches the content: as `from`, on the CPU that runs the thread; as `to`, on the CPU to
+// which the scheduler just gave the thread. The scheduler gives a thread to one CPU at a time, and only after the CPU
+// that ran it before has called `finish_switch`, which comes after the content was written.
+unsafe impl Sync for SavedContext {}
+
+impl SavedContext {
+    /// A context that has never run: it will start `entry` on the stack that ends at `stack_top`.
+    pub(super) fn new(stack_top: VirtAddr, entry: extern "C" fn(usize) -> !) -> Self {
+        Self(UnsafeCell::new(Context::new(stack_top, entry, 0)))
+    }
+
+    /// For the thread that runs already on the stack on which a CPU started.
+    pub(super) fn running() -> Self {
+        Self(UnsafeCell::new(Context::empty()))
+    }
+}
+
+/// Leaves `switch.previous`, which is running here, for `switch.next`. Returns when somebody switches back.
+///
+/// Interrupts must be off and stay off until [`cpus::finish_switch`].
+fn switch_stacks(switch: Switch) {
+    let from = Task::of(&switch.previous).context.0.get();
+    let to = Task::of(&switch.next).context.0.get();
+    // The scheduler keeps both threads until the next thread calls `finish_switch`; a frame that is left for ever must
+    // not hold references.
+    drop(switch);
+    // SAFETY: `reschedule` has made `next` this CPU's thread and no other CPU can run it; `from` belongs to the thread
+    // that runs here. Both live in tasks that the scheduler holds. Interrupts are off.
+    unsafe { arch::context::switch(from, to) };
+}
+
+/// The thread that is running, as it passes itself down through its system calls.
+pub struct Current {
+    pub task: Arc<Task>,
+    pub thread: Arc<sched::Thread>,
+    /// User registers and floating-point state. Borrowed only for moments, never across a sleep.
+    pub user: RefCell<UserContext>,
+    space: RefCell<Option<Arc<AddressSpace>>>,
+    /// Whether a user instruction has retired since the thread was dispatched.
+    progressed: Cell<bool>,
+}
+
+impl Current {
+    pub(super) fn new(task: Arc<Task>, thread: Arc<sched::Thread>, user: UserContext) -> Self {
+        let space = task.process.space();
+        let current = Self {
+            task,
+            thread,
+            user: RefCell::new(user),
+            space: RefCell::new(space),
+            progressed: Cell::new(false),
+        };
+        let _off = interrupts::off();
+        current.enter();
+        current
+    }
+
+    /// The memory of this thread.
+    ///
+    /// # Panics
+    /// After [`Self::leave_space`], the last thing that an ending thread does.
+    pub fn space(&self) -> Arc<AddressSpace> {
+        self.space.borrow().clone().expect("a thread has its memory until it ends")
+    }
+
+    /// Resolves a fault at `address` in the memory of this thread.
+    pub fn fault(&self, address: VirtAddr, access: mm::Access) -> Result<(), mm::FaultError> {
+        match &*self.space.borrow() {
+            Some(space) => space.fault(address, access),
+            None => Err(mm::FaultError::NotMapped),
+        }
+    }
+
+    /// Goes on in another memory, for exec.
+    pub(super) fn enter_space(&self, space: Arc<AddressSpace>) {
+        let _off = interrupts::off();
+        let old = self.space.replace(Some(space));
+        if let Some(old) = &old {
+            old.deactivate();
+        }
+        if let Some(new) = &*self.space.borrow() {
+            new.activate();
+        }
+        drop(_off);
+        drop(old);
+    }
+
+    /// Gives up the memory, for the end.
+    pub(super) fn leave_space(&self) {
+        let _off = interrupts::off();
+        let old = self.space.take();
+        if let Some(old) = &old {
+            old.deactivate();
+        }
+        drop(_off);
+        drop(old);
+    }
+
+    /// Gives up the CPU for `why` and returns when the thread runs again; at once when there is nothing better to run.
+    pub fn schedule(&self, why: Leave) {
+        let off = interrupts::off();
+        if let Some(switch) = cpus::reschedule(why) {
+            self.user.borrow_mut().save();
+            if let Some(space) = &*self.space.borrow() {
+                space.deactivate();
+            }
+            switch_stacks(switch);
+            let dead = cpus::finish_switch();
+            self.enter();
+            drop(off);
+            drop(dead);
+        }
+    }
+
+    /// Makes this CPU the thread's own: memory and user state.
+    fn enter(&self) {
+        if let Some(space) = &*self.space.borrow() {
+            space.activate();
+        }
+        self.user.borrow_mut().load();
+        self.progressed.set(false);
+    }
+
+    /// Whether a user instruction has retired since the thread was dispatched (R2 and R3 of the first-run guarantee).
+    pub(super) fn has_progressed(&self) -> bool {
+        self.progressed.get() || self.user.borrow().retired_since_entry()
+    }
+
+    pub(super) fn note_progress(&self) {
+        self.progressed.set(true);
+    }
+}
+
+/// Lets an idle CPU run what there is; returns when it is idle again.
+///
+/// Interrupts must be off, and are off when it returns.
+pub fn schedule_idle() {
+    if let Some(switch) = cpus::reschedule(Leave::Preempt) {
+        switch_stacks(switch);
+        drop(cpus::finish_switch());
+    }
+}
+
+/// Gives up the CPU for ever.
+pub(super) fn schedule_exit() -> ! {
+    interrupts::disable();
+    let switch = cpus::reschedule(Leave::Exit).expect("a thread that exits is always followed, if by idle");
+    switch_stacks(switch);
+    unreachable!("a thread that has exited was dispatched");
+}

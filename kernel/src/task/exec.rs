@@ -1,0 +1,71 @@
+//! Replacing the image of a process (man 2 execve).
+
+use super::{Current, attention, image};
+use crate::errno::Errno;
+use crate::futex;
+use alloc::{string::String, vec::Vec};
+use arch::user::UserContext;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// Runs `program` instead. Returns only on error, or when the caller's next user instruction is the program's first.
+pub fn exec(current: &Current, program: &str, arguments: Vec<Vec<u8>>, environment: Vec<Vec<u8>>) -> Result<(), Errno> {
+    let process = &current.task.process;
+    let context = process.fs.lock().clone();
+    let image = image::load(program, &context, arguments, environment)?;
+
+    end_other_threads(current)?;
+    futex::exit_robust_list(current);
+
+    let old = process.space.lock().replace(image.space.clone());
+    current.enter_space(image.space);
+    drop(old);
+    process.release_parent();
+    {
+        let mut identity = process.identity.lock();
+        identity.name = image.name;
+        identity.executable = String::from(program);
+        identity.command_line = image.command_line;
+    }
+    unshare_files(current);
+    process.signals.reset_for_exec();
+    current.task.signals.reset_for_exec();
+    current.task.clear_child_tid.store(0, Relaxed);
+    let mut user = current.user.borrow_mut();
+    *user = UserContext::new(image.entry, image.stack);
+    let _off = arch::interrupts::off();
+    user.load();
+    Ok(())
+}
+
+/// Waits until the caller is the only thread of its process.
+fn end_other_threads(current: &Current) -> Result<(), Errno> {
+    let process = &current.task.process;
+    loop {
+        let others: Vec<_> =
+            process.threads.lock().iter().filter(|task| task.id != current.task.id).cloned().collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        for task in &others {
+            task.demand_attention(attention::EXIT);
+        }
+        let count = others.len();
+        drop(others);
+        let fewer = || (process.threads.lock().len() <= count).then_some(());
+        if process.thread_ended.wait(current, None, fewer).is_err() && current.task.is_exiting() {
+            return Err(Errno::EINTR);
+        }
+    }
+}
+
+/// Gives the process a descriptor table of its own and closes what is marked close-on-exec.
+fn unshare_files(current: &Current) {
+    let mut files = current.task.process.files.lock();
+    if alloc::sync::Arc::strong_count(&files) > 1 {
+        let own = files.fork_copy();
+        *files = own;
+    }
+    let own = files.clone();
+    drop(files);
+    own.close_on_exec();
+}

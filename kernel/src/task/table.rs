@@ -1,0 +1,74 @@
+//! The table of processes and the numbers of threads.
+//!
+//! Sharded by process id, so that forks and exits on different CPUs seldom meet.
+
+use super::{Process, ProcessId, Task};
+use crate::lock::{Lock, rank};
+use alloc::{collections::BTreeMap, sync::Arc, sync::Weak, vec::Vec};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use formats::ThreadId;
+
+const SHARDS: usize = 64;
+
+type Shard = Lock<BTreeMap<ProcessId, Weak<Process>>, { rank::TABLE }>;
+
+static SHARDED: [Shard; SHARDS] = [const { Lock::new(BTreeMap::new()) }; SHARDS];
+static NEXT_ID: AtomicU32 = AtomicU32::new(1);
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// The most threads that may live at once; the next fork gets EAGAIN (man 2 fork). Linux's default for a machine with
+/// 512 MiB is of the same order (`/proc/sys/kernel/threads-max`).
+pub const MAX_THREADS: usize = 16 * 1024;
+
+fn shard(id: ProcessId) -> &'static Shard {
+    &SHARDED[id as usize % SHARDS]
+}
+
+/// A number for a new thread or process, never used before. The first is 1.
+pub(super) fn next_id() -> u32 {
+    NEXT_ID.fetch_add(1, Relaxed)
+}
+
+/// Counts a new thread, unless there are too many.
+pub(super) fn admit_thread() -> bool {
+    THREADS.try_update(Relaxed, Relaxed, |count| (count < MAX_THREADS).then_some(count + 1)).is_ok()
+}
+
+pub(super) fn thread_is_gone() {
+    THREADS.fetch_sub(1, Relaxed);
+}
+
+/// How many threads live.
+pub fn live_threads() -> usize {
+    THREADS.load(Relaxed)
+}
+
+pub(super) fn insert(process: &Arc<Process>) {
+    shard(process.id).lock().insert(process.id, Arc::downgrade(process));
+}
+
+/// Takes a reaped process out.
+pub(super) fn remove(id: ProcessId) {
+    shard(id).lock().remove(&id);
+}
+
+/// The process with this id, a zombie included.
+pub fn find(id: ProcessId) -> Option<Arc<Process>> {
+    shard(id).lock().get(&id)?.upgrade()
+}
+
+/// All processes, zombies included, in no order.
+pub fn all() -> Vec<Arc<Process>> {
+    SHARDED.iter().flat_map(|shard| shard.lock().values().filter_map(Weak::upgrade).collect::<Vec<_>>()).collect()
+}
+
+/// The thread with this id, if it has not ended.
+pub fn find_thread(id: ThreadId) -> Option<Arc<Task>> {
+    let is_it = |task: &&Arc<Task>| task.id == id;
+    if let Some(process) = find(id.0)
+        && let Some(task) = process.threads.lock().iter().find(is_it)
+    {
+        return Some(task.clone());
+    }
+    all().iter().find_map(|process| process.threads.lock().iter().find(is_it).cloned())
+}

@@ -1,0 +1,102 @@
+//! Deadlines of sleeping threads: one queue per CPU.
+//!
+//! The timer interrupt itself does nothing but note that time has passed; due timers are run by [`run_due`] on the way
+//! back to user mode and from the idle loop, so that no lock of this module is ever taken in an interrupt.
+
+use crate::lock::{Lock, rank};
+use crate::cpus;
+use alloc::{collections::BTreeMap, sync::Arc};
+use arch::cpu::PerCpu;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use formats::{CpuId, Instant};
+use spin::Once;
+
+/// Deadline and a number that tells equal deadlines apart.
+type Key = (Instant, u64);
+
+struct Queue {
+    threads: Lock<BTreeMap<Key, Arc<sched::Thread>>, { rank::TIMERS }>,
+    /// The earliest deadline in nanoseconds, [`NEVER`] when there is none: read without the lock.
+    earliest: AtomicU64,
+    added: AtomicU64,
+}
+
+const NEVER: u64 = u64::MAX;
+
+static QUEUES: Once<PerCpu<Queue>> = Once::new();
+
+/// Makes the queues. Called once, before any thread runs.
+pub fn init(cpus: usize) {
+    QUEUES.call_once(|| {
+        PerCpu::new(cpus, |_| Queue {
+            threads: Lock::new(BTreeMap::new()),
+            earliest: AtomicU64::new(NEVER),
+            added: AtomicU64::new(0),
+        })
+    });
+}
+
+fn queues() -> &'static PerCpu<Queue> {
+    QUEUES.get().expect("timers::init runs before the first thread")
+}
+
+impl Queue {
+    fn note_earliest(&self, threads: &BTreeMap<Key, Arc<sched::Thread>>) {
+        let earliest = threads.first_key_value().map_or(NEVER, |((deadline, _), _)| deadline.as_ticks());
+        self.earliest.store(earliest, Relaxed);
+    }
+}
+
+/// A timer that wakes a thread at its deadline; dropping it takes it back.
+pub struct Timer {
+    cpu: CpuId,
+    key: Key,
+}
+
+/// Wakes `thread` at `deadline`, or a little later.
+pub fn add(deadline: Instant, thread: &Arc<sched::Thread>) -> Timer {
+    let cpu = arch::cpu::id();
+    let queue = queues().get(cpu);
+    let key = (deadline, queue.added.fetch_add(1, Relaxed));
+    {
+        let mut threads = queue.threads.lock();
+        threads.insert(key, thread.clone());
+        queue.note_earliest(&threads);
+    }
+    cpus::arm_timer();
+    Timer { cpu, key }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        let queue = queues().get(self.cpu);
+        let mut threads = queue.threads.lock();
+        if threads.remove(&self.key).is_some() {
+            queue.note_earliest(&threads);
+        }
+    }
+}
+
+/// When the next timer of this CPU is due.
+pub fn earliest_here() -> Option<Instant> {
+    match queues().here().earliest.load(Relaxed) {
+        NEVER => None,
+        deadline => Some(Instant::from_ticks(deadline)),
+    }
+}
+
+/// Wakes the threads of this CPU whose deadline has passed.
+pub fn run_due(now: Instant) {
+    let queue = queues().here();
+    if queue.earliest.load(Relaxed) > now.as_ticks() {
+        return;
+    }
+    let mut threads = queue.threads.lock();
+    while let Some(first) = threads.first_entry() {
+        if first.key().0 > now {
+            break;
+        }
+        cpus::wake(&first.remove());
+    }
+    queue.note_earliest(&threads);
+}
