@@ -1,3 +1,43 @@
 //! Run queues and load balancing.
+//!
+//! Decides which thread runs where and for how long. Knows nothing of page tables, files or interrupts: the kernel
+//! tells it what happened (`wake`, `tick`, `reschedule`, …) and carries out what it answers. It has no clock and no
+//! hardware of its own either: both come through [`Platform`], so that the kernel, a simulated machine and a model
+//! checker drive the same code.
+//!
+//! Start at [`Core`], then [`Balancer`] and [`RunQueue`], the two plug-in points. `docs/scheduling.md` walks one fork
+//! through it; `docs/first-run.md` explains [`first_run`].
 #![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod balance;
+mod config;
+mod cpu_mask;
+mod entity;
+pub mod first_run;
+mod list;
+mod machine;
+pub mod order;
+mod platform;
+mod scheduler;
+mod stats;
+mod thread;
+mod topology;
+mod wait;
+
+pub use balance::{Balancer, Placement, ThreadView, Victims};
+pub use config::{Config, Timer};
+pub use entity::{Entity, Runnable};
+pub use first_run::{Livelock, Progress};
+pub use list::List;
+pub use machine::MachineView;
+pub use order::{Enqueue, RunQueue};
+pub use platform::Platform;
+pub use scheduler::{Core, Dead, Leave, Switch, Tick};
+pub use stats::{Cause, Migrations};
+pub use thread::{Kind, NewThread, Thread};
+pub use topology::{Distance, Place, Topology};
+
+pub use formats::{CpuId, CpuSet, Duration, Instant, ThreadId};

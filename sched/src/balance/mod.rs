@@ -1,0 +1,124 @@
+//! Where threads run on the whole machine: the second plug-in point, and the one to experiment with.
+
+mod idle_steal;
+mod none;
+mod two_choices;
+
+use crate::{Config, MachineView};
+use alloc::boxed::Box;
+use arrayvec::ArrayVec;
+use formats::{CpuId, CpuSet, ThreadId};
+
+pub use idle_steal::IDLE_STEAL;
+pub use none::NONE;
+pub use two_choices::TWO_CHOICES;
+
+/// Why a thread needs a CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// It is new.
+    Fork,
+    /// It slept.
+    Wake,
+    /// It cannot stay where it is: its affinity changed, or its CPU goes offline.
+    Move,
+}
+
+/// What a balancer sees of a thread.
+#[derive(Clone, Copy, Debug)]
+pub struct ThreadView {
+    pub id: ThreadId,
+    /// The online CPUs where it may run: never empty.
+    pub allowed: CpuSet,
+    /// Where it last ran; for a new thread, where it was made.
+    pub last: CpuId,
+    /// The CPU that decides: where the fork or the wake-up happens.
+    pub here: CpuId,
+    pub weight: u32,
+}
+
+/// CPUs to take a thread from, best first. At most [`Victims::CAPACITY`]: an idle CPU's search is bounded.
+#[derive(Clone, Debug, Default)]
+pub struct Victims(ArrayVec<CpuId, { Victims::CAPACITY }>);
+
+impl Victims {
+    pub const CAPACITY: usize = 16;
+
+    pub const NONE: Self = Self(ArrayVec::new_const());
+
+    /// Adds `cpu` at the end, unless there are [`Self::CAPACITY`] already.
+    pub fn push(&mut self, cpu: CpuId) {
+        // Full: the rest of the machine is for the next search.
+        let _ = self.0.try_push(cpu);
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = CpuId> + '_ {
+        self.0.iter().copied()
+    }
+}
+
+impl FromIterator<CpuId> for Victims {
+    fn from_iter<I: IntoIterator<Item = CpuId>>(cpus: I) -> Self {
+        Self(cpus.into_iter().take(Self::CAPACITY).collect())
+    }
+}
+
+/// A load-balancing policy. It is called without any lock held, on several CPUs at once, and only proposes: the core
+/// checks affinity and carries out what is possible.
+pub trait Balancer: Send + Sync {
+    /// The CPU where `thread` should wait for its turn: one of [`ThreadView::allowed`].
+    fn place(&self, thread: &ThreadView, why: Placement, machine: &MachineView) -> CpuId;
+
+    /// `cpu` has nothing to run: where it should look for a thread to take.
+    fn on_idle(&self, cpu: CpuId, machine: &MachineView) -> Victims {
+        let _ = (cpu, machine);
+        Victims::NONE
+    }
+
+    /// Whether idle CPUs take threads from others, so that it is worth calling one when a thread must wait.
+    fn pulls(&self) -> bool {
+        false
+    }
+}
+
+/// A balancer that can be chosen by its name.
+#[derive(Debug)]
+pub struct Entry {
+    pub name: &'static str,
+    pub summary: &'static str,
+    /// Whether no CPU stays idle while a thread that may run there waits on another.
+    pub conserves_work: bool,
+    pub new: fn(&Config) -> Box<dyn Balancer>,
+}
+
+/// All balancers.
+pub fn balancers() -> &'static [&'static Entry] {
+    static ALL: [&Entry; 3] = [&NONE, &IDLE_STEAL, &TWO_CHOICES];
+    &ALL
+}
+
+/// `preferred` if the thread may run there, else the least loaded CPU where it may.
+fn near(preferred: CpuId, thread: &ThreadView, machine: &MachineView) -> CpuId {
+    if thread.allowed.contains(preferred) { preferred } else { least_loaded(thread, machine) }
+}
+
+/// The least loaded CPU where the thread may run, the nearest to where it last ran among equals.
+fn least_loaded(thread: &ThreadView, machine: &MachineView) -> CpuId {
+    let key = |cpu: &CpuId| (machine.load(*cpu), machine.topology().distance(thread.last, *cpu));
+    thread.allowed.iter().min_by_key(key).unwrap_or(thread.last)
+}
+
+/// The CPUs on which threads wait, nearest to `cpu` first, the longest queue first among equally near ones.
+fn loaded_by_distance(cpu: CpuId, machine: &MachineView) -> ArrayVec<CpuId, { CpuSet::CAPACITY }> {
+    let others = CpuId::first(machine.topology().cpus());
+    let mut victims: ArrayVec<(_, CpuId), { CpuSet::CAPACITY }> = others
+        .filter(|victim| *victim != cpu)
+        .map(|victim| (machine.waiting(victim), victim))
+        .filter(|(waiting, _)| *waiting > 0)
+        .map(|(waiting, victim)| {
+            ((machine.topology().distance(cpu, victim), core::cmp::Reverse(waiting)), victim)
+        })
+        .collect();
+    victims.sort_unstable();
+    victims.into_iter().map(|(_, victim)| victim).collect()
+}

@@ -1,0 +1,126 @@
+//! The queue that orders are made of: first in, first out, linked through the tokens themselves.
+//!
+//! Putting in and taking out never allocate. There are two singly linked stacks, one for each end: what is put in goes
+//! on the back stack, what is taken out comes from the front stack, and when that is empty the back stack is turned
+//! round onto it. Each token is turned once, so that both ends cost constant time on average. The links are plain
+//! owned pointers: no unsafe code, and no token can be in two lists.
+
+use crate::{Entity, Runnable};
+
+/// A list of waiting threads, oldest first.
+#[derive(Default)]
+pub struct List {
+    front: Stack,
+    back: Stack,
+    len: usize,
+}
+
+#[derive(Default)]
+struct Stack(Option<Runnable>);
+
+impl Stack {
+    fn push(&mut self, mut thread: Runnable) {
+        thread.entity().link = self.0.take();
+        self.0 = Some(thread);
+    }
+
+    fn pop(&mut self) -> Option<Runnable> {
+        let mut thread = self.0.take()?;
+        self.0 = thread.entity().link.take();
+        Some(thread)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Entity> {
+        core::iter::successors(self.0.as_deref(), |entity| entity.link.as_deref())
+    }
+
+    /// Takes out the topmost for which `wanted` holds.
+    fn remove(&mut self, mut wanted: impl FnMut(&Entity) -> bool) -> Option<Runnable> {
+        let mut at = &mut self.0;
+        while at.as_ref().is_some_and(|thread| !wanted(thread)) {
+            // `at` is occupied, or the loop had ended.
+            at = &mut at.as_mut()?.entity().link;
+        }
+        let mut thread = at.take()?;
+        *at = thread.entity().link.take();
+        Some(thread)
+    }
+}
+
+impl List {
+    pub const fn new() -> Self {
+        Self { front: Stack(None), back: Stack(None), len: 0 }
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn push_back(&mut self, thread: Runnable) {
+        self.back.push(thread);
+        self.len += 1;
+    }
+
+    /// Puts `thread` where it is taken out next.
+    pub fn push_front(&mut self, thread: Runnable) {
+        self.front.push(thread);
+        self.len += 1;
+    }
+
+    pub fn pop_front(&mut self) -> Option<Runnable> {
+        self.turn();
+        let thread = self.front.pop()?;
+        self.len -= 1;
+        Some(thread)
+    }
+
+    /// The oldest.
+    pub fn front(&mut self) -> Option<&Entity> {
+        self.turn();
+        self.front.0.as_deref()
+    }
+
+    /// Takes out the oldest for which `wanted` holds. Takes time in proportion to the length.
+    pub fn remove(&mut self, mut wanted: impl FnMut(&Entity) -> bool) -> Option<Runnable> {
+        let mut found = self.front.remove(&mut wanted);
+        if found.is_none() {
+            // The back stack has the youngest on top: turn it round, at the end of what is older.
+            let mut older = core::mem::take(&mut self.front);
+            self.turn();
+            found = self.front.remove(&mut wanted);
+            let mut turned = Stack::default();
+            while let Some(thread) = older.pop() {
+                turned.push(thread);
+            }
+            while let Some(thread) = turned.pop() {
+                self.front.push(thread);
+            }
+        }
+        self.len -= usize::from(found.is_some());
+        found
+    }
+
+    /// All of them, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &Entity> {
+        self.front.iter().chain(self.back.iter())
+    }
+
+    fn turn(&mut self) {
+        if self.front.0.is_none() {
+            while let Some(thread) = self.back.pop() {
+                self.front.push(thread);
+            }
+        }
+    }
+}
+
+impl Drop for List {
+    fn drop(&mut self) {
+        // One by one: the links would otherwise be dropped recursively, as deep as the list is long.
+        while self.pop_front().is_some() {}
+    }
+}

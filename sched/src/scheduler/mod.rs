@@ -1,0 +1,167 @@
+//! The core: what holds whatever a policy proposes.
+//!
+//! It owns the locks, the mask of idle CPUs, the calls from CPU to CPU, and the accounting. The rules that keep it
+//! sound:
+//!
+//! - A thread's token is in one place, by ownership: a queue, a CPU, the CPU's `outgoing` slot, the thread's own wait
+//!   slot while it sleeps, or in the hands of a function here.
+//! - A thread that leaves a CPU goes through `outgoing`, and from there on only by [`Core::finish_switch`], which the
+//!   *next* thread calls: no other CPU can pick it before its context is saved.
+//! - At most one lock is held at a time, and no policy that looks at the machine is called with it.
+//! - Whoever holds a token in hand writes [`Thread::cpu`] before it locks the destination, and reads the affinity
+//!   after. [`Core::set_affinity`] writes the affinity and then reads `cpu`. One of the two sees the other.
+//! - A CPU enters the idle mask before it looks at the queues of others for the last time; whoever makes a thread
+//!   wait looks at the idle mask afterwards. One of the two sees the other.
+
+mod cpu;
+mod moving;
+mod placement;
+mod switch;
+mod tick;
+
+use crate::{Balancer, Config, MachineView, Migrations, NewThread, Platform, Runnable, Thread, Topology};
+use alloc::{boxed::Box, sync::Arc};
+use core::sync::atomic::Ordering::{AcqRel, Relaxed};
+use crossbeam_utils::CachePadded;
+use formats::{CpuId, record::CpuStats};
+
+use cpu::{Cpu, Queue};
+pub use switch::{Dead, Leave, Switch};
+pub use tick::Tick;
+
+/// The scheduler of one machine. All methods are called on behalf of a CPU, `here`, which must not change while they
+/// run; those that may be called from interrupt handlers say so.
+pub struct Core<P: Platform> {
+    platform: P,
+    config: Config,
+    balancer: Box<dyn Balancer>,
+    machine: MachineView,
+    cpus: Box<[CachePadded<Cpu<P::Lock>>]>,
+}
+
+type Guard<'a, P> = lock_api::MutexGuard<'a, <P as Platform>::Lock, Queue>;
+
+impl<P: Platform> Core<P> {
+    /// A scheduler for a machine of which no CPU is online yet.
+    pub fn new(platform: P, machine: Topology, config: Config) -> Self {
+        Self {
+            cpus: CpuId::first(machine.cpus()).map(|_| CachePadded::new(Cpu::new(&config))).collect(),
+            balancer: (config.balancer.new)(&config),
+            machine: MachineView::new(machine, config.seed),
+            platform,
+            config,
+        }
+    }
+
+    /// `cpu` runs its idle thread from now on, and may be given others. What executes there at this moment becomes
+    /// that thread.
+    pub fn bring_online(&self, cpu: CpuId, idle: NewThread) -> Arc<Thread> {
+        let nice = idle.nice;
+        let thread = Arc::new(Thread::new(idle, cpu, self.machine.topology().all()));
+        let token = Runnable::new(thread.clone(), nice);
+        let now = self.platform.now();
+        let mut queue = self.lock(cpu);
+        queue.since = now;
+        queue.dispatched = now;
+        queue.current = Some(token);
+        queue.online = true;
+        drop(queue);
+        self.machine.online.insert(cpu);
+        thread
+    }
+
+    /// Makes a thread on `here`. It does not run before [`start`](Self::start).
+    pub fn spawn(&self, new: NewThread, here: CpuId) -> Arc<Thread> {
+        let nice = new.nice;
+        let thread = Arc::new(Thread::new(new, here, self.machine.topology().all()));
+        thread.wait.create(Runnable::new(thread.clone(), nice));
+        thread
+    }
+
+    /// Takes a thread apart that was made and will not be started. Without this it would keep itself alive.
+    pub fn discard(&self, thread: &Thread) {
+        if thread.wait.start().is_some() {
+            thread.wait.bury();
+        }
+    }
+
+    /// The thread that runs on `cpu`, which must be or have been online.
+    ///
+    /// # Panics
+    /// When `cpu` was never brought online.
+    pub fn current(&self, cpu: CpuId) -> Arc<Thread> {
+        self.lock(cpu).current().thread().clone()
+    }
+
+    /// Whether `here` should call [`reschedule`](Self::reschedule) at the next opportunity.
+    #[inline]
+    pub fn needs_reschedule(&self, here: CpuId) -> bool {
+        self.cpu(here).needs_reschedule.load(Relaxed)
+    }
+
+    pub fn machine(&self) -> &MachineView {
+        &self.machine
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub fn platform(&self) -> &P {
+        &self.platform
+    }
+
+    /// What was counted on `cpu` since it came online. Allocates.
+    pub fn cpu_stats(&self, cpu: CpuId) -> CpuStats {
+        let mut latency = formats::Histogram::default();
+        {
+            let now = self.platform.now();
+            let mut queue = self.lock(cpu);
+            self.settle(cpu, &mut queue, now);
+            latency.merge(&queue.latency);
+        }
+        self.cpu(cpu).counters.record(cpu, latency)
+    }
+
+    /// How many threads came to `cpu`, by cause.
+    pub fn migrations(&self, cpu: CpuId) -> Migrations {
+        self.cpu(cpu).counters.migrations()
+    }
+
+    /// How many proposals of a policy had to be repaired on `cpu`: a thread placed where it may not run, or given to
+    /// a CPU where it may not.
+    pub fn repairs(&self, cpu: CpuId) -> u64 {
+        self.cpu(cpu).counters.repairs.get()
+    }
+
+    /// Tells that `thread`, which runs on `here`, is about to execute its first user instruction. Only the first call
+    /// counts.
+    pub fn note_first_instruction(&self, thread: &Thread, here: CpuId) {
+        if thread.entered.load(Relaxed) || thread.entered.swap(true, Relaxed) {
+            return;
+        }
+        let now = self.platform.now();
+        let latency = cpu::since(now, thread.started_at());
+        self.lock(here).latency.record(latency.as_ticks());
+    }
+
+    fn cpu(&self, cpu: CpuId) -> &Cpu<P::Lock> {
+        &self.cpus[cpu.index()]
+    }
+
+    fn lock(&self, cpu: CpuId) -> Guard<'_, P> {
+        self.platform.interleave();
+        self.cpu(cpu).queue.lock()
+    }
+
+    /// Makes `cpu` reschedule soon. Must not be called with a lock held.
+    fn call(&self, cpu: CpuId, here: CpuId) {
+        // If the flag was up already, `cpu` has not begun to act on it, or is being called by whoever raised it.
+        if self.cpu(cpu).needs_reschedule.swap(true, AcqRel) || cpu == here {
+            return;
+        }
+        self.platform.interleave();
+        self.cpu(here).counters.kicks.bump();
+        self.platform.kick(cpu);
+    }
+}

@@ -1,0 +1,160 @@
+//! Starting and waking: choosing a CPU for a thread, and seeing to it that some CPU takes notice.
+
+use super::cpu::since;
+use crate::wait::Wake;
+use crate::{Cause, Core, Enqueue, Placement, Platform, Runnable, Thread, ThreadView, Timer};
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering::Relaxed;
+use formats::{CpuId, CpuSet};
+
+impl<P: Platform> Core<P> {
+    /// Lets a thread run that [`spawn`](Self::spawn) made. The second time it does nothing.
+    pub fn start(&self, thread: &Arc<Thread>, here: CpuId) {
+        if let Some(token) = thread.wait.start() {
+            thread.started.store(self.platform.now().as_ticks(), Relaxed);
+            self.settle_in(token, Placement::Fork, Cause::Fork, Enqueue::Fork, here);
+        }
+    }
+
+    /// `thread`, which runs on this CPU, is about to sleep: a wake from now on is not lost. It then checks once more
+    /// what it would wait for, and either calls [`cancel_sleep`](Self::cancel_sleep) or
+    /// [`reschedule`](Self::reschedule) with [`Leave::Block`](crate::Leave::Block), which returns when it was woken.
+    pub fn announce_sleep(&self, thread: &Thread) {
+        thread.wait.announce();
+        self.platform.interleave();
+    }
+
+    /// `thread`, which runs on this CPU, does not sleep after all.
+    pub fn cancel_sleep(&self, thread: &Thread) {
+        thread.wait.cancel();
+        self.platform.interleave();
+    }
+
+    /// Wakes `thread` if it sleeps or is about to; whether it did. May be called from interrupt handlers.
+    pub fn wake(&self, thread: &Thread, here: CpuId) -> bool {
+        self.platform.interleave();
+        match thread.wait.wake() {
+            Wake::Enqueue(token) => {
+                self.settle_in(token, Placement::Wake, Cause::Wake, Enqueue::Wake, here);
+                true
+            }
+            Wake::SleepCancelled => true,
+            Wake::Nothing => false,
+        }
+    }
+
+    /// Brings the token in hand to a CPU of the balancer's choice.
+    pub(super) fn settle_in(
+        &self,
+        token: Runnable,
+        why: Placement,
+        cause: Cause,
+        enqueue: Enqueue,
+        here: CpuId,
+    ) {
+        let mut token = token;
+        loop {
+            let to = self.choose(&token, why, here);
+            self.migrate(&token, to, cause);
+            match self.land(token, to, enqueue, here) {
+                Ok(()) => return,
+                // Its affinity changed on the way, or the CPU went offline: choose again.
+                Err(back) => token = back,
+            }
+        }
+    }
+
+    fn choose(&self, token: &Runnable, why: Placement, here: CpuId) -> CpuId {
+        let thread = token.thread();
+        let online = self.machine.online();
+        let mut allowed = thread.affinity().and(&online);
+        if allowed.is_empty() {
+            // Nowhere it may run is online: anywhere is better than never (as Linux's select_fallback_rq).
+            allowed = online;
+        }
+        let view = ThreadView { id: thread.id(), allowed, last: thread.cpu(), here, weight: token.weight() };
+        let proposed = self.balancer.place(&view, why, &self.machine);
+        if allowed.contains(proposed) {
+            return proposed;
+        }
+        self.cpu(here).counters.repairs.bump();
+        allowed.first().unwrap_or(here)
+    }
+
+    /// Enqueues the token in hand on `to`, whose number its thread already bears, and calls who should act on it.
+    /// Gives it back if it may not be there.
+    pub(super) fn land(&self, token: Runnable, to: CpuId, why: Enqueue, here: CpuId) -> Result<(), Runnable> {
+        let now = self.platform.now();
+        let mut queue = self.lock(to);
+        if !self.may_stay(&token, to, queue.online) {
+            return Err(token);
+        }
+        let affinity = token.thread().affinity();
+        let idle = queue.current().is_idle();
+        let preempts = idle || self.preempts(&queue, &token);
+        // In one-shot mode a CPU has no timer running while nobody waits.
+        let arms = self.config.timer == Timer::OneShot && queue.waiting() == 0;
+        // An idle CPU takes the first one itself.
+        let surplus = !idle || queue.waiting() > 0;
+        queue.push(to, token, why, now, &self.machine);
+        drop(queue);
+        if idle {
+            self.machine.idle.remove(to);
+        }
+        if preempts || arms {
+            self.call(to, here);
+        }
+        if surplus {
+            self.offer(to, &affinity, here);
+        }
+        Ok(())
+    }
+
+    /// Whether a thread may be on `cpu`: allowed there and the CPU online; or nowhere it is allowed is online.
+    pub(super) fn may_stay(&self, token: &Runnable, cpu: CpuId, online: bool) -> bool {
+        online && (token.may_run_on(cpu) || token.thread().affinity().and(&self.machine.online()).is_empty())
+    }
+
+    fn preempts(&self, queue: &super::Queue, candidate: &Runnable) -> bool {
+        !self.in_first_run(queue.current()) && queue.preempts(candidate)
+    }
+
+    /// A thread waits on `cpu`: calls one idle CPU to come and take it, if the balancer has idle CPUs do that.
+    pub(super) fn offer(&self, cpu: CpuId, affinity: &CpuSet, here: CpuId) {
+        self.platform.interleave();
+        if !self.balancer.pulls() || self.machine.idle.is_empty() {
+            return;
+        }
+        let topology = self.machine.topology();
+        loop {
+            let idle = self.machine.idle().and(affinity);
+            let Some(helper) = idle.iter().min_by_key(|helper| topology.distance(cpu, *helper)) else {
+                return;
+            };
+            // Several may offer at once: each idle CPU is called by one of them.
+            if self.machine.idle.remove(helper) {
+                self.call(helper, here);
+                return;
+            }
+        }
+    }
+
+    /// The time at which the thread that runs on `here` has used up its slice, when others wait for it; `None` when
+    /// nobody does, or when it may run for as long as it likes. A first slice is at least one nominal tick long (R7).
+    pub fn slice_end(&self, here: CpuId) -> Option<formats::Instant> {
+        let queue = self.lock(here);
+        let current = queue.current();
+        if queue.waiting() == 0 || current.is_idle() {
+            return None;
+        }
+        let slice = queue.slice()?.max(self.config.tick);
+        let used = current.slice_used();
+        let left = since_zero(slice, used);
+        Some(queue.since + left)
+    }
+}
+
+fn since_zero(slice: formats::Duration, used: formats::Duration) -> formats::Duration {
+    let zero = formats::Instant::from_ticks(0);
+    since(zero + slice, zero + used)
+}

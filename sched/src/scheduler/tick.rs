@@ -1,0 +1,83 @@
+//! What a timer interrupt does to the thread that it hits.
+
+use super::cpu::since;
+use crate::entity::Slice;
+use crate::first_run::{LIVELOCK_DISPATCHES, Livelock, Progress, Verdict};
+use crate::{Core, Platform, Timer};
+use core::sync::atomic::Ordering::Relaxed;
+use formats::CpuId;
+
+/// What the timer handler does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tick {
+    /// Goes on with the same thread.
+    Continue,
+    /// Goes on with the same thread, and arms the timer so that it fires a full period after the handler's end.
+    Rearm,
+    /// Calls [`Core::reschedule`] on the way back to user mode; the idle thread, at once.
+    Reschedule,
+    /// Reports it: the machine makes no progress.
+    Livelock(Livelock),
+}
+
+impl<P: Platform> Core<P> {
+    /// The tick of `here`, or in one-shot mode the end of a slice. Called by the timer's interrupt handler; neither
+    /// allocates nor logs.
+    pub fn tick(&self, here: CpuId, progress: Progress) -> Tick {
+        let now = self.platform.now();
+        let cpu = self.cpu(here);
+        cpu.counters.ticks.bump();
+        let mut queue = self.lock(here);
+        self.settle(here, &mut queue, now);
+        let waiting = queue.waiting() > 0;
+        if queue.current().is_idle() {
+            return self.answer(here, waiting);
+        }
+        if matches!(progress, Progress::User { retired: false, .. }) {
+            cpu.counters.no_progress_ticks.bump();
+        }
+        let (config, ran) = (&self.config, since(now, queue.dispatched));
+        let slice = queue.slice();
+        let current = queue.current_mut();
+        let verdict = current.first_run.tick(progress, ran, config.tick, config.first_run);
+        if current.first_run.is_complete() && !current.thread().first_run.load(Relaxed) {
+            current.thread().first_run.store(true, Relaxed);
+            cpu.counters.first_runs.bump();
+        }
+        match verdict {
+            Verdict::Charge => {}
+            Verdict::Grant => {
+                current.slice = Slice::FRESH;
+                return Tick::Continue;
+            }
+            Verdict::Spare => return Tick::Continue,
+            Verdict::Rearm => return Tick::Rearm,
+            Verdict::Livelock { rip } => {
+                return Tick::Livelock(Livelock {
+                    thread: current.id(),
+                    rip,
+                    dispatches: LIVELOCK_DISPATCHES,
+                });
+            }
+        }
+        let used = &mut current.slice;
+        used.ticks += 1;
+        used.expired = slice.is_some_and(|slice| match config.timer {
+            Timer::Periodic => config.tick * used.ticks >= slice,
+            Timer::OneShot => used.ran >= slice,
+        });
+        let expired = used.expired;
+        if expired && !waiting {
+            *used = Slice::FRESH;
+        }
+        self.answer(here, expired && waiting)
+    }
+
+    fn answer(&self, here: CpuId, reschedule: bool) -> Tick {
+        if !reschedule {
+            return Tick::Continue;
+        }
+        self.cpu(here).needs_reschedule.store(true, Relaxed);
+        Tick::Reschedule
+    }
+}

@@ -1,0 +1,140 @@
+//! A thread as everybody outside the run queues sees it.
+
+use crate::{cpu_mask::CpuMask, wait::WaitState};
+use alloc::sync::Arc;
+use core::any::Any;
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use formats::{CpuId, CpuSet, Duration, Instant, ThreadId};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Runs a program. It has a first run, and is preempted by ticks.
+    User,
+    /// Runs when nothing else does. One per CPU, never queued, always preemptible.
+    Idle,
+}
+
+/// What a new thread is made of.
+pub struct NewThread {
+    pub id: ThreadId,
+    pub kind: Kind,
+    /// Where it may run. CPUs that the machine does not have are ignored.
+    pub affinity: CpuSet,
+    /// -20 (most) to 19 (least); see man 7 sched. Other values are clamped.
+    pub nice: i8,
+    /// What the owner of the scheduler attaches to it: [`Thread::task`].
+    pub task: Arc<dyn Any + Send + Sync>,
+}
+
+/// A thread: shared by everybody who may wake, move or ask about it.
+///
+/// It cannot be run through this handle: that right is a single [`Runnable`](crate::Runnable), which the core owns.
+pub struct Thread {
+    id: ThreadId,
+    kind: Kind,
+    task: Arc<dyn Any + Send + Sync>,
+    affinity: CpuMask,
+    /// Where its token is or is going: written by whoever holds the token in hand, before it locks that CPU's queue.
+    cpu: AtomicU32,
+    pub(crate) wait: WaitState,
+    pub(crate) started: AtomicU64,
+    pub(crate) entered: AtomicBool,
+    pub(crate) first_run: AtomicBool,
+    pub(crate) ran: AtomicU64,
+    pub(crate) migrations: AtomicU32,
+}
+
+impl Thread {
+    pub(crate) fn new(new: NewThread, here: CpuId, machine: CpuSet) -> Self {
+        Self {
+            id: new.id,
+            kind: new.kind,
+            task: new.task,
+            affinity: CpuMask::new(new.affinity.and(&machine)),
+            cpu: AtomicU32::new(here.0),
+            wait: match new.kind {
+                Kind::User => WaitState::new(),
+                Kind::Idle => WaitState::awake(),
+            },
+            started: AtomicU64::new(0),
+            entered: AtomicBool::new(false),
+            first_run: AtomicBool::new(false),
+            ran: AtomicU64::new(0),
+            migrations: AtomicU32::new(0),
+        }
+    }
+
+    pub fn id(&self) -> ThreadId {
+        self.id
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What [`NewThread::task`] was, if it is a `T`.
+    pub fn task<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.task.downcast_ref()
+    }
+
+    pub fn affinity(&self) -> CpuSet {
+        self.affinity.load()
+    }
+
+    pub(crate) fn store_affinity(&self, set: CpuSet) {
+        self.affinity.store(set);
+    }
+
+    #[inline]
+    pub fn may_run_on(&self, cpu: CpuId) -> bool {
+        self.affinity.contains(cpu)
+    }
+
+    /// The CPU where it runs or waits for its turn; asleep, where it last ran.
+    #[inline]
+    pub fn cpu(&self) -> CpuId {
+        CpuId(self.cpu.load(SeqCst))
+    }
+
+    pub(crate) fn set_cpu(&self, cpu: CpuId) {
+        self.cpu.store(cpu.0, SeqCst);
+    }
+
+    /// Whether it sleeps. Outdated as soon as it is read, except to the thread that would wake it.
+    pub fn is_asleep(&self) -> bool {
+        self.wait.is_parked()
+    }
+
+    /// Whether it has exited and left its CPU.
+    pub fn is_dead(&self) -> bool {
+        self.wait.is_dead()
+    }
+
+    /// Whether it has had its first tick (`first_run` of the guarantee); with the guarantee off, whether a tick has
+    /// found it to have retired an instruction.
+    pub fn has_had_first_run(&self) -> bool {
+        self.first_run.load(Relaxed)
+    }
+
+    /// When [`Core::start`](crate::Core::start) was called for it.
+    pub fn started_at(&self) -> Instant {
+        Instant::from_ticks(self.started.load(Relaxed))
+    }
+
+    /// How long it has run, up to its last tick or switch.
+    pub fn ran(&self) -> Duration {
+        Duration::from_ticks(self.ran.load(Relaxed))
+    }
+
+    /// How often it went to another CPU.
+    pub fn migrations(&self) -> u32 {
+        self.migrations.load(Relaxed)
+    }
+}
+
+impl fmt::Debug for Thread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({:?}) on {}", self.id, self.kind, self.cpu())
+    }
+}
