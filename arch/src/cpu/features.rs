@@ -1,0 +1,60 @@
+//! What the processor offers, of what this crate uses.
+//!
+//! Read once, on the boot CPU: all CPUs are taken to be alike.
+
+use raw_cpuid::CpuId as Query;
+use spin::Once;
+
+/// What the processor offers. Each is used where it is there.
+#[derive(Debug, Clone, Copy)]
+pub struct Features {
+    /// Pages may be marked as not executable.
+    pub nx: bool,
+    /// Global pages.
+    pub pge: bool,
+    /// The kernel cannot execute user pages.
+    pub smep: bool,
+    /// The kernel cannot reach user pages except where it says so.
+    pub smap: bool,
+    /// User mode cannot read descriptor table registers.
+    pub umip: bool,
+    /// FS and GS bases without MSRs, in user mode too.
+    pub fsgsbase: bool,
+    pub xsave: bool,
+    pub xsaveopt: bool,
+    /// The state components that XSAVE supports, as in XCR0.
+    pub xcr0: u64,
+}
+
+/// What this machine's processors offer.
+pub fn features() -> &'static Features {
+    static FEATURES: Once<Features> = Once::new();
+    FEATURES.call_once(detect)
+}
+
+fn detect() -> Features {
+    let query = Query::new();
+    let basic = query.get_feature_info();
+    let extended = query.get_extended_feature_info();
+    let amd = query.get_extended_processor_and_feature_identifiers();
+    let state = query.get_extended_state_info();
+    let extended = |has: fn(&raw_cpuid::ExtendedFeatures) -> bool| extended.as_ref().is_some_and(has);
+    let xsave = basic.as_ref().is_some_and(|info| info.has_xsave());
+    Features {
+        nx: amd.as_ref().is_some_and(|info| info.has_execute_disable()),
+        pge: basic.as_ref().is_some_and(|info| info.has_pge()),
+        smep: extended(|info| info.has_smep()),
+        smap: extended(|info| info.has_smap()),
+        umip: extended(|info| info.has_umip()),
+        fsgsbase: extended(|info| info.has_fsgsbase()),
+        xsave,
+        xsaveopt: xsave && state.as_ref().is_some_and(|info| info.has_xsaveopt()),
+        xcr0: if xsave { xcr0_supported() } else { 0 },
+    }
+}
+
+/// CPUID leaf 0xd, sub-leaf 0, EDX:EAX (Intel SDM vol. 1, 13.2).
+fn xcr0_supported() -> u64 {
+    let leaf = raw_cpuid::cpuid!(0xd, 0);
+    u64::from(leaf.edx) << 32 | u64::from(leaf.eax)
+}

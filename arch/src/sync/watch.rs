@@ -1,0 +1,77 @@
+//! What waiting in a spin loop has to do: pause, answer TLB requests, and notice that it takes for ever.
+//!
+//! Decides nothing about a stuck CPU: the registered hook does.
+
+use crate::{cpu, tlb};
+use formats::{CpuId, Duration, Instant};
+use spin::Once;
+
+/// How long a CPU waits before it is called stuck.
+const BOUND: Duration = Duration::from_secs(10);
+/// The clock is read once in so many rounds.
+const ROUNDS_PER_LOOK: u32 = 4096;
+
+/// A CPU that has waited in a spin loop for longer than any correct kernel makes it wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Stuck {
+    pub cpu: CpuId,
+    /// The address of what it waits for: a lock, or what [`Spinner::new`] was given.
+    pub waits_for: usize,
+    /// The rank of the lock, if it is one.
+    pub rank: Option<u8>,
+    pub since: Instant,
+    pub now: Instant,
+}
+
+struct Watch {
+    clock: fn() -> Instant,
+    hook: fn(&Stuck),
+}
+
+static WATCH: Once<Watch> = Once::new();
+
+/// Registers the clock and what to do about a CPU that is stuck. The hook is called on that CPU, with whatever locks it
+/// holds and interrupts as they are, and again after each further bound. Only the first registration counts.
+pub fn set_watch(clock: fn() -> Instant, hook: fn(&Stuck)) {
+    WATCH.call_once(|| Watch { clock, hook });
+}
+
+/// One wait in a spin loop.
+pub struct Spinner {
+    waits_for: usize,
+    rank: Option<u8>,
+    rounds: u32,
+    since: Option<Instant>,
+}
+
+impl Spinner {
+    /// `waits_for` is an address that tells what is waited for.
+    pub const fn new(waits_for: usize, rank: Option<u8>) -> Self {
+        Self { waits_for, rank, rounds: 0, since: None }
+    }
+
+    /// One round: lets the other hardware thread or vCPU go first, and answers TLB requests, as whoever is waited for may
+    /// itself wait for this CPU to answer, and interrupts may be off.
+    #[inline]
+    pub fn pause(&mut self) {
+        core::hint::spin_loop();
+        tlb::serve();
+        self.rounds += 1;
+        if self.rounds == ROUNDS_PER_LOOK {
+            self.rounds = 0;
+            self.look();
+        }
+    }
+
+    #[cold]
+    fn look(&mut self) {
+        let Some(watch) = WATCH.get() else { return };
+        let now = (watch.clock)();
+        let since = *self.since.get_or_insert(now);
+        if now.checked_duration_since(since).is_some_and(|waited| waited > BOUND) {
+            let (waits_for, rank) = (self.waits_for, self.rank);
+            (watch.hook)(&Stuck { cpu: cpu::id(), waits_for, rank, since, now });
+            self.since = None;
+        }
+    }
+}
