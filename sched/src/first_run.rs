@@ -15,7 +15,8 @@ const BARREN_TICKS: u8 = 2;
 /// What a tick found the running thread to be doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// In the kernel: in a system call or a fault, or on its way to user mode.
+    /// In the kernel: in a system call or a fault, or on its way to user mode. Counts as progress from half a period
+    /// after dispatch on, so that a thread that lives in system calls gains no time.
     Kernel,
     /// In user mode.
     User {
@@ -101,14 +102,13 @@ impl FirstRun {
         guarantee: bool,
     ) -> Verdict {
         match progress {
-            // It may be on its way to user mode still; or it is in its first system call.
-            Progress::Kernel if guarantee && (!self.first_run || since_dispatch * 2 < period) => {
-                Verdict::Spare
-            }
-            Progress::Kernel => self.charge(),
+            Progress::Kernel if !guarantee => self.charge(),
+            // Just dispatched: it may be on its way to user mode still.
+            Progress::Kernel if since_dispatch * 2 < period => Verdict::Spare,
+            Progress::Kernel => self.grant_or_charge(guarantee),
             Progress::User { retired: true, .. } => {
                 self.advance();
-                if self.complete() && guarantee { Verdict::Grant } else { self.charge() }
+                self.grant_or_charge(guarantee)
             }
             Progress::User { retired: false, rip } => self.found_at(rip, guarantee),
         }
@@ -139,6 +139,10 @@ impl FirstRun {
         }
     }
 
+    fn grant_or_charge(&mut self, guarantee: bool) -> Verdict {
+        if self.complete() && guarantee { Verdict::Grant } else { self.charge() }
+    }
+
     /// It got somewhere.
     fn advance(&mut self) {
         self.barren = 0;
@@ -158,5 +162,109 @@ impl FirstRun {
     fn charge(&mut self) -> Verdict {
         self.ticks_run = self.ticks_run.saturating_add(1);
         Verdict::Charge
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PERIOD: Duration = Duration::from_ticks(10_000_000);
+    const AT: u64 = 0x1000_0018;
+    const RAN: Progress = Progress::User { retired: true, rip: AT };
+    const STUCK: Progress = Progress::User { retired: false, rip: AT };
+
+    fn tick(thread: &mut FirstRun, progress: Progress) -> Verdict {
+        thread.tick(progress, PERIOD, PERIOD, true)
+    }
+
+    #[test]
+    fn the_first_tick_with_progress_is_granted_and_the_next_is_charged() {
+        let mut new = FirstRun::default();
+        assert_eq!((new.is_complete(), new.ticks_run()), (false, 0));
+        assert_eq!(tick(&mut new, RAN), Verdict::Grant);
+        assert_eq!((new.is_complete(), new.ticks_run()), (true, 1));
+        assert_eq!(tick(&mut new, RAN), Verdict::Charge);
+        assert_eq!(new.ticks_run(), 2);
+    }
+
+    #[test]
+    fn a_tick_without_progress_never_preempts_and_the_second_in_a_row_re_arms() {
+        for old in [false, true] {
+            let mut thread = FirstRun { first_run: old, ..FirstRun::default() };
+            assert_eq!(tick(&mut thread, STUCK), Verdict::Spare);
+            assert_eq!(tick(&mut thread, STUCK), Verdict::Rearm);
+            assert_eq!(thread.is_complete(), old);
+        }
+    }
+
+    #[test]
+    fn a_one_instruction_loop_is_charged_at_least_each_third_tick() {
+        let mut spinner = FirstRun::default();
+        let charged = (0..300).filter(|_| tick(&mut spinner, STUCK) == Verdict::Charge).count();
+        assert_eq!(charged, 100);
+        assert!(spinner.is_complete());
+    }
+
+    #[test]
+    fn a_re_armed_period_that_another_cpu_cut_short_does_not_count_as_progress() {
+        let mut new = FirstRun::default();
+        tick(&mut new, STUCK);
+        assert_eq!(tick(&mut new, STUCK), Verdict::Rearm);
+        new.dispatch();
+        assert_eq!(tick(&mut new, STUCK), Verdict::Spare);
+        assert!(!new.is_complete());
+    }
+
+    #[test]
+    fn a_thread_that_lives_in_system_calls_has_no_endless_first_run() {
+        let mut new = FirstRun::default();
+        assert_eq!(tick(&mut new, Progress::Kernel), Verdict::Grant);
+        assert_eq!(tick(&mut new, Progress::Kernel), Verdict::Charge);
+    }
+
+    #[test]
+    fn a_thread_on_its_way_to_user_mode_is_spared() {
+        for first_run in [false, true] {
+            let mut thread = FirstRun { first_run, ..FirstRun::default() };
+            let soon = PERIOD / 4;
+            assert_eq!(thread.tick(Progress::Kernel, soon, PERIOD, true), Verdict::Spare);
+            assert_eq!(thread.is_complete(), first_run);
+        }
+    }
+
+    #[test]
+    fn without_the_guarantee_a_storm_is_reported_at_the_hundredth_dispatch() {
+        let mut victim = FirstRun::default();
+        let mut storm = || {
+            victim.dispatch();
+            victim.tick(STUCK, Duration::from_ticks(1), PERIOD, false)
+        };
+        assert!((1..LIVELOCK_DISPATCHES).all(|_| storm() == Verdict::Charge));
+        assert_eq!(storm(), Verdict::Livelock { rip: AT });
+    }
+
+    #[test]
+    fn an_instruction_that_retires_starts_the_count_of_a_live_lock_again() {
+        let mut thread = FirstRun::default();
+        for round in 0..10 * LIVELOCK_DISPATCHES {
+            thread.dispatch();
+            let progress = if round % 90 == 89 { RAN } else { STUCK };
+            let verdict = thread.tick(progress, Duration::from_ticks(1), PERIOD, false);
+            assert_eq!(verdict, Verdict::Charge);
+        }
+    }
+
+    #[test]
+    fn the_guarantee_outlives_a_storm_of_re_dispatches() {
+        // Each dispatch is hit at once, and the thread is never preempted: it keeps its CPU until it gets somewhere.
+        let mut new = FirstRun::default();
+        new.dispatch();
+        let storm: [Verdict; 3] = core::array::from_fn(|_| new.tick(STUCK, PERIOD / 1000, PERIOD, true));
+        assert_eq!(storm, [Verdict::Spare, Verdict::Rearm, Verdict::Charge]);
+        let mut new = FirstRun::default();
+        new.dispatch();
+        let storm = [STUCK, STUCK, RAN, RAN].map(|found| tick(&mut new, found));
+        assert_eq!(storm, [Verdict::Spare, Verdict::Rearm, Verdict::Grant, Verdict::Charge]);
     }
 }

@@ -124,3 +124,85 @@ impl Drop for List {
         while self.pop_front().is_some() {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Kind, NewThread, Thread};
+    use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
+    use formats::{CpuId, CpuSet, ThreadId};
+    use proptest::prelude::*;
+
+    fn token(id: u32) -> Runnable {
+        let affinity = CpuSet::ALL;
+        let new = NewThread { id: ThreadId(id), kind: Kind::User, affinity, nice: 0, task: Arc::new(()) };
+        Runnable::new(Arc::new(Thread::new(new, CpuId::BOOT, affinity)), 0)
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        PushBack,
+        PushFront,
+        PopFront,
+        Front,
+        /// The `n`th of those in the list, or one that is not in it.
+        Remove(usize),
+        RemoveEven,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            3 => Just(Op::PushBack),
+            1 => Just(Op::PushFront),
+            2 => Just(Op::PopFront),
+            1 => Just(Op::Front),
+            1 => (0..12usize).prop_map(Op::Remove),
+            1 => Just(Op::RemoveEven),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_list_behaves_like_a_double_ended_queue(ops in proptest::collection::vec(op(), 0..200)) {
+            let (mut list, mut model) = (List::new(), VecDeque::new());
+            let id = |token: Option<Runnable>| token.map(|token| token.id().0);
+            for (n, op) in ops.into_iter().enumerate() {
+                let n = n as u32;
+                match op {
+                    Op::PushBack => {
+                        list.push_back(token(n));
+                        model.push_back(n);
+                    }
+                    Op::PushFront => {
+                        list.push_front(token(n));
+                        model.push_front(n);
+                    }
+                    Op::PopFront => prop_assert_eq!(id(list.pop_front()), model.pop_front()),
+                    Op::Front => prop_assert_eq!(list.front().map(|e| e.id().0), model.front().copied()),
+                    Op::Remove(nth) => {
+                        let wanted = model.get(nth).copied().unwrap_or(u32::MAX);
+                        prop_assert_eq!(id(list.remove(|e| e.id().0 == wanted)), model.remove(nth));
+                    }
+                    Op::RemoveEven => {
+                        let oldest = model.iter().position(|id| id % 2 == 0);
+                        let removed = oldest.and_then(|nth| model.remove(nth));
+                        prop_assert_eq!(id(list.remove(|e| e.id().0 % 2 == 0)), removed);
+                    }
+                }
+                prop_assert_eq!(list.len(), model.len());
+                prop_assert_eq!(list.is_empty(), model.is_empty());
+                let mut ids: Vec<_> = list.iter().map(|e| e.id().0).collect();
+                let mut expected: Vec<_> = model.iter().copied().collect();
+                ids.sort_unstable();
+                expected.sort_unstable();
+                prop_assert_eq!(ids, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_very_long_list_is_dropped_without_recursion() {
+        let mut list = List::new();
+        (0..200_000).for_each(|id| list.push_back(token(id)));
+    }
+}

@@ -97,6 +97,11 @@ pub fn balancers() -> &'static [&'static Entry] {
     &ALL
 }
 
+/// The balancer called `name`.
+pub fn by_name(name: &str) -> Option<&'static Entry> {
+    balancers().iter().copied().find(|entry| entry.name == name)
+}
+
 /// `preferred` if the thread may run there, else the least loaded CPU where it may.
 fn near(preferred: CpuId, thread: &ThreadView, machine: &MachineView) -> CpuId {
     if thread.allowed.contains(preferred) { preferred } else { least_loaded(thread, machine) }

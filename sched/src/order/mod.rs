@@ -70,3 +70,8 @@ pub fn orders() -> &'static [&'static Entry] {
     static ALL: [&Entry; 2] = [&ROUND_ROBIN, &FIFO];
     &ALL
 }
+
+/// The order called `name`.
+pub fn by_name(name: &str) -> Option<&'static Entry> {
+    orders().iter().copied().find(|entry| entry.name == name)
+}

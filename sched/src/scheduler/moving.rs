@@ -7,7 +7,7 @@ impl<P: Platform> Core<P> {
     /// From now on `thread` runs only on CPUs of `set`. A waiting thread moves at once; a running one leaves its CPU
     /// as soon as that reschedules, for which it is called: when it is the caller's own thread, the caller must see
     /// to that. CPUs that the machine does not have are ignored. When none of `set` is online, the thread runs
-    /// anywhere until one is.
+    /// anywhere.
     pub fn set_affinity(&self, thread: &Thread, set: CpuSet, here: CpuId) {
         thread.store_affinity(set.and(&self.machine.topology().all()));
         self.platform.interleave();
@@ -18,29 +18,36 @@ impl<P: Platform> Core<P> {
                 // It moved on.
                 continue;
             }
-            if queue.current.as_ref().is_some_and(|current| current.id() == thread.id()) {
-                let stays =
-                    queue.current.as_ref().is_some_and(|current| self.may_stay(current, at, queue.online));
+            if self.may_stay(thread, at, queue.online) {
+                let waits = queue.waiting() > 0;
                 drop(queue);
-                if !stays {
-                    self.call(at, here);
+                if waits {
+                    // It may have become welcome on a CPU that is idle.
+                    self.offer(at, &thread.affinity(), here);
                 }
                 return;
             }
-            let Some(token) = queue.remove(at, thread.id(), &self.machine) else {
-                // It sleeps, or somebody has it in hand and will look at the new set when it arrives.
+            if queue.current().id() == thread.id() {
+                drop(queue);
+                self.call(at, here);
                 return;
-            };
-            if self.may_stay(&token, at, queue.online) {
-                let since = queue.since;
-                queue.push(at, token, Enqueue::Preempt, since, &self.machine);
-                drop(queue);
-                self.offer(at, &thread.affinity(), here);
-            } else {
-                drop(queue);
+            }
+            // If it is not in the queue, it sleeps or is in somebody's hands, who looks at the new set on arrival.
+            let token = queue.remove(at, thread.id(), &self.machine);
+            drop(queue);
+            if let Some(token) = token {
                 self.settle_in(token, Placement::Move, Cause::Affinity, Enqueue::Migrate, here);
             }
             return;
+        }
+    }
+
+    /// Makes the CPU on which `thread` runs enter the kernel soon, if it is another: for a thread that must notice
+    /// something there, such as a signal.
+    pub fn interrupt(&self, thread: &Thread, here: CpuId) {
+        let at = thread.cpu();
+        if at != here {
+            self.call(at, here);
         }
     }
 

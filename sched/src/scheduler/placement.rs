@@ -1,6 +1,5 @@
 //! Starting and waking: choosing a CPU for a thread, and seeing to it that some CPU takes notice.
 
-use super::cpu::since;
 use crate::wait::Wake;
 use crate::{Cause, Core, Enqueue, Placement, Platform, Runnable, Thread, ThreadView, Timer};
 use alloc::sync::Arc;
@@ -86,7 +85,7 @@ impl<P: Platform> Core<P> {
     pub(super) fn land(&self, token: Runnable, to: CpuId, why: Enqueue, here: CpuId) -> Result<(), Runnable> {
         let now = self.platform.now();
         let mut queue = self.lock(to);
-        if !self.may_stay(&token, to, queue.online) {
+        if !self.may_stay(token.thread(), to, queue.online) {
             return Err(token);
         }
         let affinity = token.thread().affinity();
@@ -94,25 +93,22 @@ impl<P: Platform> Core<P> {
         let preempts = idle || self.preempts(&queue, &token);
         // In one-shot mode a CPU has no timer running while nobody waits.
         let arms = self.config.timer == Timer::OneShot && queue.waiting() == 0;
-        // An idle CPU takes the first one itself.
-        let surplus = !idle || queue.waiting() > 0;
+        let alone = idle && queue.waiting() == 0;
         queue.push(to, token, why, now, &self.machine);
         drop(queue);
-        if idle {
-            self.machine.idle.remove(to);
-        }
         if preempts || arms {
             self.call(to, here);
         }
-        if surplus {
+        // An idle CPU takes the first one itself, unless it was called already and is to take another's.
+        if !(alone && self.machine.idle.remove(to)) {
             self.offer(to, &affinity, here);
         }
         Ok(())
     }
 
     /// Whether a thread may be on `cpu`: allowed there and the CPU online; or nowhere it is allowed is online.
-    pub(super) fn may_stay(&self, token: &Runnable, cpu: CpuId, online: bool) -> bool {
-        online && (token.may_run_on(cpu) || token.thread().affinity().and(&self.machine.online()).is_empty())
+    pub(super) fn may_stay(&self, thread: &Thread, cpu: CpuId, online: bool) -> bool {
+        online && (thread.may_run_on(cpu) || thread.affinity().and(&self.machine.online()).is_empty())
     }
 
     fn preempts(&self, queue: &super::Queue, candidate: &Runnable) -> bool {
@@ -138,23 +134,4 @@ impl<P: Platform> Core<P> {
             }
         }
     }
-
-    /// The time at which the thread that runs on `here` has used up its slice, when others wait for it; `None` when
-    /// nobody does, or when it may run for as long as it likes. A first slice is at least one nominal tick long (R7).
-    pub fn slice_end(&self, here: CpuId) -> Option<formats::Instant> {
-        let queue = self.lock(here);
-        let current = queue.current();
-        if queue.waiting() == 0 || current.is_idle() {
-            return None;
-        }
-        let slice = queue.slice()?.max(self.config.tick);
-        let used = current.slice_used();
-        let left = since_zero(slice, used);
-        Some(queue.since + left)
-    }
-}
-
-fn since_zero(slice: formats::Duration, used: formats::Duration) -> formats::Duration {
-    let zero = formats::Instant::from_ticks(0);
-    since(zero + slice, zero + used)
 }

@@ -63,7 +63,7 @@ impl<P: Platform> Core<P> {
         let stays = match why {
             Leave::Block if !current.thread().wait.is_announced() => return None,
             Leave::Block | Leave::Exit => false,
-            Leave::Preempt | Leave::Yield => idle || self.may_remain(&queue, here),
+            Leave::Preempt | Leave::Yield => idle || self.may_stay(current.thread(), here, queue.online),
         };
         if stays && why == Leave::Preempt && self.in_first_run(current) {
             return None;
@@ -82,12 +82,15 @@ impl<P: Platform> Core<P> {
             // From here on, who makes a thread wait anywhere calls this CPU; and this CPU looks once more.
             self.machine.idle.insert(here);
             self.platform.interleave();
+            if !self.machine.is_online(here) {
+                self.machine.idle.remove(here);
+            }
         }
         let stolen = self.steal(here);
         let now = self.platform.now();
         let mut queue = self.lock(here);
         if let Some(next) = stolen {
-            if self.may_stay(&next, here, queue.online) {
+            if self.may_stay(next.thread(), here, queue.online) {
                 return Some(self.dispatch(here, queue, next, why, now));
             }
             // Its affinity changed while it was in hand.
@@ -116,7 +119,7 @@ impl<P: Platform> Core<P> {
         }
         match why {
             Leave::Preempt | Leave::Yield => {
-                if !self.may_stay(&token, here, queue.online) {
+                if !self.may_stay(token.thread(), here, queue.online) {
                     let cause = if queue.online { Cause::Affinity } else { Cause::Offline };
                     drop(queue);
                     self.settle_in(token, Placement::Move, cause, Enqueue::Migrate, here);
@@ -147,10 +150,6 @@ impl<P: Platform> Core<P> {
     /// Whether `current` is a user thread that must not be preempted yet, because it has not had its first tick.
     pub(super) fn in_first_run(&self, current: &Entity) -> bool {
         self.config.first_run && current.kind() == Kind::User && !current.first_run.is_complete()
-    }
-
-    fn may_remain(&self, queue: &Queue, here: CpuId) -> bool {
-        queue.current.as_ref().is_some_and(|current| self.may_stay(current, here, queue.online))
     }
 
     /// The next thread of `here`'s own queue.

@@ -5,7 +5,7 @@ use crate::entity::Slice;
 use crate::first_run::{LIVELOCK_DISPATCHES, Livelock, Progress, Verdict};
 use crate::{Core, Platform, Timer};
 use core::sync::atomic::Ordering::Relaxed;
-use formats::CpuId;
+use formats::{CpuId, Duration, Instant};
 
 /// What the timer handler does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl<P: Platform> Core<P> {
             cpu.counters.no_progress_ticks.bump();
         }
         let (config, ran) = (&self.config, since(now, queue.dispatched));
-        let slice = queue.slice();
+        let slice = queue.slice().map(|slice| slice.max(config.tick));
         let current = queue.current_mut();
         let verdict = current.first_run.tick(progress, ran, config.tick, config.first_run);
         if current.first_run.is_complete() && !current.thread().first_run.load(Relaxed) {
@@ -71,6 +71,22 @@ impl<P: Platform> Core<P> {
             *used = Slice::FRESH;
         }
         self.answer(here, expired && waiting)
+    }
+
+    /// The time at which the thread that runs on `here` has used up its slice, when others wait for it; `None` when
+    /// nobody does, or when it may run for as long as it likes. A first slice is at least one nominal tick long (R7).
+    pub fn slice_end(&self, here: CpuId) -> Option<Instant> {
+        if self.machine.waiting(here) == 0 {
+            return None;
+        }
+        let queue = self.lock(here);
+        let current = queue.current();
+        if queue.waiting() == 0 || current.is_idle() {
+            return None;
+        }
+        let slice = queue.slice()?.max(self.config.tick).as_ticks();
+        let left = slice.saturating_sub(current.slice_used().as_ticks());
+        Some(queue.since + Duration::from_ticks(left))
     }
 
     fn answer(&self, here: CpuId, reschedule: bool) -> Tick {
