@@ -76,8 +76,13 @@ pub(super) fn fault_exit() -> u64 {
 // Eight bytes at a time: string moves of single bytes are slow under emulation.
 global_asm!(
     r#"
+.macro TINE_LABEL name
+.globl \name
+\name:
+.endm
+
 .macro TINE_ROUTINES set, open, close
-tine_\set\()_copy:
+TINE_LABEL tine_\set\()_copy
     mov rcx, rdx
     shr rcx, 3
     and edx, 7
@@ -89,7 +94,7 @@ tine_\set\()_copy:
     xor eax, eax
     ret
 
-tine_\set\()_zero:
+TINE_LABEL tine_\set\()_zero
     mov rcx, rsi
     mov edx, esi
     shr rcx, 3
@@ -102,35 +107,35 @@ tine_\set\()_zero:
     \close
     ret
 
-tine_\set\()_load_u32:
+TINE_LABEL tine_\set\()_load_u32
     \open
     mov edx, [rdi]
     \close
     xor eax, eax
     ret
 
-tine_\set\()_load_u64:
+TINE_LABEL tine_\set\()_load_u64
     \open
     mov rdx, [rdi]
     \close
     xor eax, eax
     ret
 
-tine_\set\()_store_u32:
+TINE_LABEL tine_\set\()_store_u32
     \open
     mov [rdi], esi
     \close
     xor eax, eax
     ret
 
-tine_\set\()_store_u64:
+TINE_LABEL tine_\set\()_store_u64
     \open
     mov [rdi], rsi
     \close
     xor eax, eax
     ret
 
-tine_\set\()_compare_exchange_u32:
+TINE_LABEL tine_\set\()_compare_exchange_u32
     mov eax, esi
     \open
     lock cmpxchg [rdi], edx
@@ -142,14 +147,14 @@ tine_\set\()_compare_exchange_u32:
 
 .pushsection .text.tine_copy, "ax", @progbits
 .balign 16
-tine_copy_start:
+TINE_LABEL tine_copy_start
 TINE_ROUTINES smap, stac, clac
 TINE_ROUTINES plain, nop, nop
-tine_copy_end:
+TINE_LABEL tine_copy_end
 
-tine_smap_fault_exit:
+TINE_LABEL tine_smap_fault_exit
     clac
-tine_plain_fault_exit:
+TINE_LABEL tine_plain_fault_exit
     mov eax, 1
     ret
 .popsection

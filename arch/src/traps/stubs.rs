@@ -95,6 +95,7 @@ global_asm!(
 .endm
 
 .pushsection .text.tine_traps, "ax", @progbits
+.globl tine_trap_stubs, tine_trap_nmi, tine_trap_double_fault, tine_trap_machine_check
 
 .balign {stub_size}
 tine_trap_stubs:
