@@ -9,7 +9,11 @@
 pub mod checks;
 pub mod children;
 pub mod cpus;
+pub mod fpu;
+pub mod memory;
 pub mod program;
 pub mod results;
 pub mod shared;
+pub mod signals;
+pub mod wait;
 pub mod work;

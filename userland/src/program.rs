@@ -2,6 +2,9 @@
 
 use anyhow::ensure;
 use pico_args::Arguments;
+use std::ffi::{CStr, OsStr, c_char};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -20,6 +23,16 @@ pub fn run(usage: &str, body: impl FnOnce(Options) -> anyhow::Result<()>) -> Exi
             ExitCode::FAILURE
         }
     }
+}
+
+/// The path that this program was started by, as the kernel says (AT_EXECFN, see getauxval(3)).
+pub fn own_path() -> anyhow::Result<&'static Path> {
+    // SAFETY: it reads the auxiliary vector, which is there from the start to the end of the process.
+    let path = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const c_char;
+    ensure!(!path.is_null(), "the kernel does not say how this program was started");
+    // SAFETY: the kernel put a string there, on the initial stack, which nobody writes to.
+    let path = unsafe { CStr::from_ptr(path) };
+    Ok(Path::new(OsStr::from_bytes(path.to_bytes())))
 }
 
 /// The options that a program was started with.
