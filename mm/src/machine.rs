@@ -1,6 +1,6 @@
 //! What memory management asks of the processor: which CPU this is, the page-table register, and TLB shootdowns.
 //!
-//! On the host there is no page-table register, and tests see each shootdown (`machine::recorder`).
+//! On the host there is no page-table register, and tests play the part of the TLBs.
 
 use arch::cpu;
 use arch::sync::rank;
@@ -52,28 +52,7 @@ pub unsafe fn load_root(root: PhysAddr) {
 /// Makes `cpus` forget translations, and returns when all have.
 pub fn shootdown(cpus: &CpuSet, flush: Flush) {
     #[cfg(test)]
-    recorder::note(cpus, flush);
+    crate::tests::cpu::shootdown(cpus, flush);
     #[cfg(not(test))]
     arch::tlb::shootdown(cpus, flush);
-}
-
-/// Lets tests play the part of the TLBs.
-#[cfg(test)]
-pub mod recorder {
-    use arch::tlb::Flush;
-    use formats::CpuSet;
-    use std::cell::RefCell;
-
-    std::thread_local! {
-        static SHOOTDOWNS: RefCell<Vec<(CpuSet, Flush)>> = const { RefCell::new(Vec::new()) };
-    }
-
-    pub fn note(cpus: &CpuSet, flush: Flush) {
-        SHOOTDOWNS.with_borrow_mut(|list| list.push((*cpus, flush)));
-    }
-
-    /// The shootdowns of this thread since the last call.
-    pub fn take() -> Vec<(CpuSet, Flush)> {
-        SHOOTDOWNS.take()
-    }
 }

@@ -93,11 +93,7 @@ impl Slot {
             .collect::<Result<ArrayVec<Frame, STACK_PAGES>, _>>()?;
         kernel::with_tables(|tables| {
             // A slot is aligned to its length, so one leaf table has all of it.
-            let first = self.pages().start;
-            let mut leaf = match tables.leaf_or_new(first) {
-                Ok(leaf) => leaf,
-                Err(error) => return Err(error),
-            };
+            let mut leaf = tables.leaf_or_new(self.pages().start)?;
             for (page, frame) in self.pages().iter().zip(frames) {
                 leaf.map(page, frame, Rights::KERNEL);
             }

@@ -290,10 +290,15 @@ mod injection {
 
     /// Lets this thread's next `allowed` allocations for programs pass, and fails the later ones, while `run` runs.
     pub fn failing_after<R>(allowed: usize, run: impl FnOnce() -> R) -> R {
+        struct Reset;
+        impl Drop for Reset {
+            fn drop(&mut self) {
+                ALLOWED.set(usize::MAX);
+            }
+        }
+        let _reset = Reset;
         ALLOWED.set(allowed);
-        let result = run();
-        ALLOWED.set(usize::MAX);
-        result
+        run()
     }
 
     pub fn injected_failure(purpose: Purpose) -> Result<(), OutOfMemory> {

@@ -37,7 +37,7 @@ use gather::Gather;
 /// The address space of a program.
 pub struct AddressSpace {
     id: u64,
-    root: PhysAddr,
+    pub(crate) root: PhysAddr,
     cpus: ActiveCpus,
     inner: Lock<Inner, { machine::SPACE }>,
 }

@@ -16,6 +16,7 @@ pub use leaf::{Leaf, Rights};
 use crate::frames::{self, Frame, Purpose};
 use crate::pages::{LEVELS, Page, PageRange};
 use crate::{OutOfMemory, PhysAddr};
+use arrayvec::ArrayVec;
 use core::mem::ManuallyDrop;
 use core::sync::atomic::Ordering;
 use x86_64::structures::paging::{PageTable, PageTableFlags as Flags};
@@ -42,6 +43,12 @@ impl Table<'_> {
         // as well, entry by entry, as it may at any time.
         let entries = unsafe { &mut *frame.bytes().cast::<PageTable>() };
         Table { entries, frame }
+    }
+
+    /// Puts `next` behind the free entry `index`.
+    fn link(&mut self, index: usize, next: Frame) {
+        self.entries[index].set_addr(next.into_address(), TO_TABLE);
+        self.more(1);
     }
 
     /// Notes that `count` more entries are in use. Nobody else counts: the tree is borrowed mutably.
@@ -133,25 +140,31 @@ impl Tables {
         }
     }
 
-    /// The leaf table that has `page`'s entry, with the tables on the way made where they are missing. Tables that were made
-    /// before memory ran out stay, empty, until [`Self::prune`].
+    /// The leaf table that has `page`'s entry, with the tables on the way made where they are missing. Changes nothing if
+    /// there is not enough memory for all of them.
     pub fn leaf_or_new(&mut self, page: Page) -> Result<Leaf<'_>, OutOfMemory> {
-        let mut address = self.root.address();
-        for level in (1..LEVELS).rev() {
-            address = self.next_or_new(address, page.index(level))?;
+        let (mut path, mut level) = self.descend(page);
+        if level != 0 {
+            let missing = (0..level).map(|_| frames::alloc_zeroed_for(self.purpose));
+            for table in missing.collect::<Result<ArrayVec<Frame, TOP>, _>>()? {
+                path[level - 1] = table.address();
+                // SAFETY: the path leads through this tree, which is borrowed mutably; this borrow ends with the turn.
+                let mut above = unsafe { Table::at(path[level]) };
+                above.link(page.index(level), table);
+                self.count += 1;
+                level -= 1;
+            }
         }
         // SAFETY: found in, or just added to, this tree, which the result borrows mutably.
-        Ok(Leaf::new(unsafe { Table::at(address) }))
+        Ok(Leaf::new(unsafe { Table::at(path[0]) }))
     }
 
     /// The table behind entry `index` of the table at `address`.
     fn next_or_new(&mut self, address: PhysAddr, index: usize) -> Result<PhysAddr, OutOfMemory> {
         // SAFETY: `address` is a table of this tree, which is borrowed mutably until we return.
-        let table = unsafe { Table::at(address) };
+        let mut table = unsafe { Table::at(address) };
         if table.entries[index].is_unused() {
-            let next = frames::alloc_zeroed_for(self.purpose)?;
-            table.entries[index].set_addr(next.into_address(), TO_TABLE);
-            table.more(1);
+            table.link(index, frames::alloc_zeroed_for(self.purpose)?);
             self.count += 1;
         }
         Ok(table.entries[index].addr())
