@@ -1,2 +1,7 @@
-//! `tine`.
-fn main() {}
+//! `tine`, the command that users type as `cargo run`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tine::cli::main()
+}

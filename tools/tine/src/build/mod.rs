@@ -1,0 +1,114 @@
+//! Builds everything that runs in the guest: loader, kernel and programs, and the archive for QEMU.
+//!
+//! Cargo decides what is out of date. A process asks it once per profile; processes at the same time wait for each other.
+
+pub mod cargo;
+pub mod initramfs;
+pub mod programs;
+
+use crate::setup;
+use crate::setup::target::KernelTarget;
+use crate::ui::Ui;
+use crate::workspace::{Workspace, write_whole};
+use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+pub const KERNEL_TARGET: &str = "x86_64-unknown-none";
+pub const USER_TARGET: &str = "x86_64-unknown-linux-gnu";
+const KERNEL: &str = "tine-kernel";
+const LOADER: &str = "tine-boot";
+
+/// How the kernel is compiled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Profile {
+    #[default]
+    Release,
+    /// Like release, with debug assertions and overflow checks.
+    Checked,
+}
+
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Checked => "checked",
+        }
+    }
+}
+
+/// What a machine boots.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    /// The PVH loader, for QEMU's `-kernel`.
+    pub loader: PathBuf,
+    /// The kernel with its symbols.
+    pub kernel: PathBuf,
+    /// For QEMU's `-initrd`.
+    pub initramfs: PathBuf,
+    /// The user programs by name.
+    pub programs: BTreeMap<String, PathBuf>,
+    /// The compiler, as `rustc --version` names it.
+    pub compiler: String,
+}
+
+/// Builds what is out of date, once per process and profile.
+pub fn guest(workspace: &Workspace, profile: Profile, ui: Ui) -> Result<Guest> {
+    static BUILT: Mutex<BTreeMap<Profile, Guest>> = Mutex::new(BTreeMap::new());
+    // A panic while building leaves the map as it was.
+    let mut built = BUILT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(guest) = built.get(&profile) {
+        return Ok(guest.clone());
+    }
+    let guest = build(workspace, profile, ui)?;
+    built.insert(profile, guest.clone());
+    Ok(guest)
+}
+
+fn build(workspace: &Workspace, profile: Profile, ui: Ui) -> Result<Guest> {
+    let _one_at_a_time = workspace.lock("build")?;
+    let target = setup::target::ensure_kernel(workspace, ui)?;
+    setup::target::ensure_user(ui)?;
+    let mut kernel = kernel_cargo(workspace, &target, "build");
+    let mut made = cargo::build(kernel.args(["--profile", profile.name()]), ui)?;
+    let (kernel, loader) = (take(&mut made, KERNEL)?, take(&mut made, LOADER)?);
+    let programs = cargo::build(&mut user_cargo(workspace), ui).map_err(setup::libc::explain)?;
+    let initramfs = workspace.guest_target().join(profile.name()).with_extension("cpio");
+    write_if_changed(&initramfs, &initramfs::pack(&kernel, &programs)?)?;
+    Ok(Guest { loader, kernel, initramfs, programs, compiler: target.compiler.description })
+}
+
+fn take(made: &mut BTreeMap<String, PathBuf>, name: &str) -> Result<PathBuf> {
+    made.remove(name).with_context(|| format!("the package {name} has no program of its name"))
+}
+
+/// `cargo build` or another verb for the loader and the kernel, with the guest's flags.
+pub fn kernel_cargo(workspace: &Workspace, target: &KernelTarget, verb: &str) -> Command {
+    let mut command = cargo::cargo();
+    command.current_dir(workspace.root()).arg(verb).args(["-p", LOADER, "-p", KERNEL]);
+    command.args(["--target", KERNEL_TARGET, "--target-dir"]).arg(workspace.guest_target());
+    let mut flags = vec!["-Crelocation-model=static".to_owned(), "-Cforce-frame-pointers=yes".to_owned()];
+    if let Some(sysroot) = &target.sysroot {
+        flags.extend(["--sysroot".to_owned(), sysroot.display().to_string()]);
+    }
+    cargo::set_rustflags(&mut command, &flags);
+    command
+}
+
+fn user_cargo(workspace: &Workspace) -> Command {
+    let mut command = cargo::cargo();
+    command.current_dir(workspace.root()).args(["build", "-p", "tine-userland", "--bins", "--release"]);
+    command.args(["--target", USER_TARGET, "--target-dir"]).arg(workspace.guest_target());
+    cargo::set_rustflags(&mut command, &["-Ctarget-feature=+crt-static".to_owned()]);
+    command
+}
+
+fn write_if_changed(path: &Path, content: &[u8]) -> Result<()> {
+    match fs::read(path) {
+        Ok(old) if old == content => Ok(()),
+        _ => write_whole(path, content),
+    }
+}

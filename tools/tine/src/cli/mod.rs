@@ -1,0 +1,128 @@
+//! What users type after `cargo run --`.
+
+mod lists;
+mod run;
+
+use crate::machine::config::{Accel, Tick};
+use crate::{interrupt, machine};
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Builds Tine, boots it in a virtual machine, and reports what came of it.
+///
+/// Without a command: boots the default machine and runs fork_spin_stress on it.
+#[derive(Debug, Parser)]
+#[command(name = "tine", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Boot a machine and run a program on it.
+    Run(RunOptions),
+    /// List the machine configurations.
+    Configs,
+    /// List the programs that can be run.
+    Programs,
+}
+
+#[derive(Debug, Args)]
+struct RunOptions {
+    #[command(flatten)]
+    machine: MachineOptions,
+    /// Also write the record of the run to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// What to boot.
+#[derive(Debug, Default, Args)]
+struct MachineOptions {
+    /// A machine of qemu-configs/.
+    #[arg(long, value_name = "NAME", default_value = machine::DEFAULT_CONFIG)]
+    config: String,
+    /// Number of CPUs.
+    #[arg(long, value_name = "N")]
+    smp: Option<u32>,
+    /// Memory in MiB.
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u32>,
+    /// Timer ticks per second on each CPU, or `oneshot` for none.
+    #[arg(long, value_name = "N|oneshot")]
+    hz: Option<Tick>,
+    /// The order of threads on one CPU.
+    #[arg(long, value_name = "NAME")]
+    order: Option<String>,
+    /// The balancer between CPUs.
+    #[arg(long, value_name = "NAME")]
+    balancer: Option<String>,
+    /// Seed of everything that is random; default: another one each time.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Seconds of real time after which the machine is ended.
+    #[arg(long, value_name = "S")]
+    timeout: Option<u32>,
+    /// Let time count instructions: repeatable figures, but CPUs run in turn.
+    #[arg(long = "virtual")]
+    virtual_time: bool,
+    /// More options for the kernel's command line.
+    #[arg(long, value_name = "KERNEL OPTIONS", allow_hyphen_values = true)]
+    append: Vec<String>,
+    /// What runs the guest's instructions.
+    #[arg(long)]
+    accel: Option<Accel>,
+    /// Build the kernel with its debug assertions.
+    #[arg(long)]
+    checked: bool,
+    /// The program to run, and its arguments. Default: fork_spin_stress.
+    #[arg(last = true, value_name = "PROGRAM ARGS")]
+    program: Vec<String>,
+}
+
+/// Does what the command line says; the exit status is 0 only if all went well.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match interrupt::handle().and_then(|()| dispatch(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tine: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<()> {
+    match cli.command {
+        None => {
+            run::run(&MachineOptions { config: machine::DEFAULT_CONFIG.into(), ..Default::default() }, None)
+        }
+        Some(Command::Run(options)) => run::run(&options.machine, options.json.as_deref()),
+        Some(Command::Configs) => lists::configs(),
+        Some(Command::Programs) => lists::programs(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_two_dashes_belongs_to_the_program() {
+        let cli =
+            Cli::parse_from(["tine", "run", "--hz", "oneshot", "--virtual", "--", "hello", "--verbose"]);
+        let Some(Command::Run(options)) = cli.command else { panic!("run") };
+        assert_eq!(options.machine.hz, Some(Tick::OneShot));
+        assert_eq!(options.machine.program, ["hello", "--verbose"]);
+        assert!(Cli::try_parse_from(["tine", "run", "--hz", "often"]).is_err());
+    }
+}

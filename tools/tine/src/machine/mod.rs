@@ -1,0 +1,376 @@
+//! A machine: what it consists of, one boot of it, and what came of that.
+//!
+//! Start at [`Machine`].
+
+pub mod accel;
+pub mod command;
+pub mod config;
+mod error;
+#[cfg(test)]
+mod fake;
+pub mod plan;
+mod probe_image;
+pub mod watch;
+
+pub use error::{Cause, Failure};
+
+use crate::build::{self, Guest, Profile};
+use crate::figures;
+use crate::host;
+use crate::record::{Ending, Host, Record, SCHEMA, Time, Versions};
+use crate::setup::qemu::{self, Qemu};
+use crate::ui::Ui;
+use crate::workspace::Workspace;
+use accel::{Accelerator, Choice};
+use anyhow::Result;
+use config::{Accel, Config, Tick};
+use formats::record::Event;
+use plan::{Plan, quoted};
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+use watch::{Ended, Seen};
+
+pub const DEFAULT_CONFIG: &str = "default";
+
+/// A machine that can be booted: a configuration of `qemu-configs/` and what to change about it.
+///
+/// ```no_run
+/// let outcome = tine::machine().smp(4).hz(100).program("fork_progress_test").run()?;
+/// outcome.check()?;
+/// # Ok::<(), tine::Failure>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Machine {
+    config: String,
+    changes: Vec<Change>,
+    seed: Option<u64>,
+    profile: Profile,
+    program: String,
+    arguments: Vec<String>,
+    ui: Ui,
+    measure_host: bool,
+}
+
+/// The machine of `qemu-configs/default.toml`.
+pub fn machine() -> Machine {
+    Machine::named(DEFAULT_CONFIG)
+}
+
+/// Something that differs from the configuration.
+#[derive(Clone, Debug)]
+enum Change {
+    Smp(u32),
+    Memory(u32),
+    Tick(Tick),
+    Order(String),
+    Balancer(String),
+    Accel(Accel),
+    Virtual,
+    Timeout(u32),
+    Append(String),
+}
+
+impl Change {
+    fn apply(&self, config: &mut Config) {
+        match self {
+            Self::Smp(cpus) => config.cpus = *cpus,
+            Self::Memory(mib) => config.memory_mib = *mib,
+            Self::Tick(tick) => config.hz = *tick,
+            Self::Order(name) => config.order.clone_from(name),
+            Self::Balancer(name) => config.balancer.clone_from(name),
+            Self::Accel(accel) => config.accel = *accel,
+            Self::Virtual => config.virtual_time = true,
+            Self::Timeout(seconds) => config.limits.run_s = *seconds,
+            Self::Append(options) if config.append.is_empty() => config.append.clone_from(options),
+            Self::Append(options) => config.append = format!("{} {options}", config.append),
+        }
+    }
+
+    /// The option of `tine run` that does the same.
+    fn option(&self) -> String {
+        match self {
+            Self::Smp(cpus) => format!("--smp {cpus}"),
+            Self::Memory(mib) => format!("--memory {mib}"),
+            Self::Tick(tick) => format!("--hz {tick}"),
+            Self::Order(name) => format!("--order {name}"),
+            Self::Balancer(name) => format!("--balancer {name}"),
+            Self::Accel(accel) => format!("--accel {accel:?}").to_lowercase(),
+            Self::Virtual => "--virtual".into(),
+            Self::Timeout(seconds) => format!("--timeout {seconds}"),
+            Self::Append(options) => format!("--append {}", quoted(options)),
+        }
+    }
+}
+
+impl Machine {
+    /// The machine of `qemu-configs/NAME.toml`.
+    pub fn named(config: impl Into<String>) -> Self {
+        Self {
+            config: config.into(),
+            changes: Vec::new(),
+            seed: None,
+            profile: Profile::Release,
+            program: figures::SPIN_PROGRAM.into(),
+            arguments: Vec::new(),
+            ui: Ui::Quiet,
+            measure_host: false,
+        }
+    }
+
+    fn change(mut self, change: Change) -> Self {
+        self.changes.push(change);
+        self
+    }
+
+    /// The number of CPUs.
+    pub fn smp(self, cpus: u32) -> Self {
+        self.change(Change::Smp(cpus))
+    }
+
+    pub fn memory_mib(self, mib: u32) -> Self {
+        self.change(Change::Memory(mib))
+    }
+
+    /// Ticks per second.
+    pub fn hz(self, hz: u32) -> Self {
+        self.tick(Tick::Hz(hz))
+    }
+
+    /// No ticks: the timer fires when a slice ends.
+    pub fn oneshot(self) -> Self {
+        self.tick(Tick::OneShot)
+    }
+
+    pub fn tick(self, tick: Tick) -> Self {
+        self.change(Change::Tick(tick))
+    }
+
+    pub fn order(self, name: impl Into<String>) -> Self {
+        self.change(Change::Order(name.into()))
+    }
+
+    pub fn balancer(self, name: impl Into<String>) -> Self {
+        self.change(Change::Balancer(name.into()))
+    }
+
+    pub fn accel(self, accel: Accel) -> Self {
+        self.change(Change::Accel(accel))
+    }
+
+    /// Time counts instructions.
+    pub fn virtual_time(self) -> Self {
+        self.change(Change::Virtual)
+    }
+
+    /// How long the machine may take in real time; rounded up to seconds.
+    pub fn timeout(self, limit: Duration) -> Self {
+        let seconds = limit.as_secs_f64().ceil() as u32;
+        self.change(Change::Timeout(seconds))
+    }
+
+    /// More options for the kernel, for example `sched.first_run=off`.
+    pub fn append(self, options: impl Into<String>) -> Self {
+        self.change(Change::Append(options.into()))
+    }
+
+    /// The seed of everything that is random; without it, each run has another.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// A kernel with its debug assertions.
+    pub fn checked(mut self) -> Self {
+        self.profile = Profile::Checked;
+        self
+    }
+
+    /// The user program to run, by its name.
+    pub fn program(mut self, name: impl Into<String>) -> Self {
+        self.program = name.into();
+        self
+    }
+
+    /// Adds arguments for the program.
+    pub fn args<A: Into<String>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Tells the user what is done, and shows the machine's console as it comes.
+    pub fn live(mut self) -> Self {
+        self.ui = Ui::Talkative;
+        self.measure_host = true;
+        self
+    }
+
+    /// Also measures what the host can run at once, which takes 50 ms.
+    pub fn measure_host(mut self) -> Self {
+        self.measure_host = true;
+        self
+    }
+
+    /// Decides everything about one boot.
+    pub fn plan(&self, workspace: &Workspace) -> Result<Plan> {
+        let mut config = Config::load(&workspace.configs(), &self.config)?;
+        self.changes.iter().for_each(|change| change.apply(&mut config));
+        config.check()?;
+        let name = self.program.strip_prefix("/bin/").unwrap_or(&self.program);
+        Ok(Plan {
+            config_name: self.config.clone(),
+            config,
+            profile: self.profile,
+            // Short enough to be typed.
+            seed: self.seed.unwrap_or_else(|| fastrand::u64(1..1_000_000)),
+            program: name.to_owned(),
+            arguments: self.arguments.clone(),
+            changes: self.changes.iter().map(Change::option).collect(),
+        })
+    }
+
+    /// Makes everything that a boot needs: the plan, the guest, and QEMU.
+    pub fn prepare(&self) -> Result<Prepared> {
+        let workspace = Workspace::find()?;
+        let plan = self.plan(&workspace)?;
+        let qemu = qemu::ensure(&workspace, self.ui)?;
+        let guest = build::guest(&workspace, self.profile, self.ui)?;
+        build::programs::check(&plan.program, guest.programs.keys().map(String::as_str))?;
+        let config = &plan.config;
+        let choice = accel::choose(config.accel, config.virtual_time, &qemu, &workspace.state()?)?;
+        Ok(Prepared { plan, qemu, guest, choice })
+    }
+
+    /// Boots it and waits for its end. A machine that ends in good order is `Ok`, whatever the program's status:
+    /// [`Outcome::check`] tells whether it passed.
+    pub fn run(&self) -> Result<Outcome, Failure> {
+        let prepared = self.prepare().map_err(Failure::before_start)?;
+        prepared.announce(self.ui);
+        prepared.run(self.ui, self.measure_host)
+    }
+}
+
+/// A machine that only has to be switched on.
+#[derive(Debug)]
+pub struct Prepared {
+    pub plan: Plan,
+    pub qemu: Qemu,
+    pub guest: Guest,
+    pub choice: Choice,
+}
+
+impl Prepared {
+    /// QEMU's command but for the descriptors of its serial ports.
+    pub fn command(&self) -> std::process::Command {
+        command::command(&self.qemu, &self.plan, &self.guest, self.choice.accelerator)
+    }
+
+    fn announce(&self, ui: Ui) {
+        let Plan { config, config_name, seed, .. } = &self.plan;
+        let Choice { accelerator, reason } = &self.choice;
+        ui.note(format!(
+            "`{config_name}`: {} CPUs, {} MiB, {} Hz, {}, {}, seed {seed}; {accelerator} ({reason})",
+            config.cpus, config.memory_mib, config.hz, config.order, config.balancer
+        ));
+    }
+
+    fn run(self, ui: Ui, measure_host: bool) -> Result<Outcome, Failure> {
+        let in_turn = self.choice.accelerator == Accelerator::TcgIcount;
+        let cpus = self.plan.config.cpus as usize;
+        let parallelism = (measure_host && !in_turn).then(|| host::measure_parallelism(cpus));
+        let seen = watch::watch(self.command(), &self.plan.config.limits, ui == Ui::Talkative);
+        let reproduce = self.plan.reproduce();
+        let seen = seen.map_err(|error| Failure::of_machine(Cause::Start(error), "", reproduce.clone()))?;
+        match judge(&seen, &self.plan) {
+            Ok(ending) => Ok(self.outcome(seen, ending, parallelism)),
+            Err(cause) => Err(Failure::of_machine(cause, &seen.console, reproduce)),
+        }
+    }
+
+    fn outcome(self, seen: Seen, ending: Ending, parallelism: Option<f64>) -> Outcome {
+        let cpus = f64::from(self.plan.config.cpus);
+        let time = Time::of(self.choice.accelerator);
+        let at_once = match time {
+            Time::Virtual => 1.0,
+            Time::Wall => parallelism.unwrap_or(host::processors() as f64).min(cpus),
+        };
+        let reproduce = self.plan.reproduce();
+        let kernel = seen.events.iter().find_map(|event| match event {
+            Event::Boot(boot) => Some(boot.kernel_version.clone()),
+            _ => None,
+        });
+        let record = Record {
+            schema: SCHEMA,
+            config: self.plan.config_name,
+            machine: self.plan.config,
+            program: self.plan.program,
+            arguments: self.plan.arguments,
+            seed: self.plan.seed,
+            checked: self.plan.profile == Profile::Checked,
+            versions: Versions {
+                tine: env!("CARGO_PKG_VERSION").into(),
+                kernel,
+                rustc: self.guest.compiler,
+                qemu: self.qemu.description,
+            },
+            accelerator: self.choice,
+            time,
+            boots: 1,
+            host: Host { processors: host::processors(), parallelism },
+            host_seconds: seen.wall.as_secs_f64(),
+            ending,
+            reproduce,
+            figures: figures::derive(&seen.events, at_once),
+            events: seen.events,
+            garbled: seen.garbled,
+        };
+        Outcome { record, console: seen.console }
+    }
+}
+
+/// How the machine ended by itself, or why that is not what happened.
+fn judge(seen: &Seen, plan: &Plan) -> Result<Ending, Cause> {
+    let limits = &plan.config.limits;
+    let status = match seen.ended {
+        Ended::Exited(status) => status,
+        Ended::Silent => return Err(Cause::Silent(limits.boot())),
+        Ended::TimedOut => return Err(Cause::TimedOut(limits.run())),
+        Ended::Interrupted => return Err(Cause::Interrupted),
+    };
+    match status.code() {
+        None => Err(Cause::Signal(status.signal().unwrap_or_default())),
+        Some(0) => Err(Cause::Reset),
+        Some(code) => Ending::of_qemu_status(code)
+            .ok_or_else(|| Cause::Qemu { status: code, complaints: seen.complaints.trim().to_owned() }),
+    }
+}
+
+/// What came of a run that ended in good order.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub record: Record,
+    /// Everything that the machine wrote to COM1.
+    pub console: String,
+}
+
+impl Outcome {
+    /// Whether the program exited with status 0, no check failed, and all resources came back.
+    pub fn passed(&self) -> bool {
+        self.record.problems().is_empty()
+    }
+
+    /// Fails with everything that keeps the run from having passed.
+    pub fn check(&self) -> Result<(), Failure> {
+        match self.record.problems() {
+            problems if problems.is_empty() => Ok(()),
+            problems => Err(self.failure(problems)),
+        }
+    }
+
+    /// A failure of this run for other reasons, with its last output and the command that does it again.
+    pub fn failure(&self, problems: Vec<String>) -> Failure {
+        Failure::of_machine(Cause::Failed(problems), &self.console, self.record.reproduce.clone())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

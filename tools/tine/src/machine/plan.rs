@@ -1,0 +1,101 @@
+//! One boot, decided to the last detail, and how to ask for it again.
+
+use super::config::Config;
+use crate::build::Profile;
+
+/// What is booted.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The name of the configuration that `config` began as.
+    pub config_name: String,
+    pub config: Config,
+    pub profile: Profile,
+    pub seed: u64,
+    /// The name of a user program.
+    pub program: String,
+    pub arguments: Vec<String>,
+    /// The options of `tine run` that make `config` out of the one of that name.
+    pub changes: Vec<String>,
+}
+
+impl Plan {
+    /// The kernel's command line.
+    pub fn command_line(&self) -> String {
+        let config = &self.config;
+        let mut words = vec![
+            format!("hz={}", config.hz),
+            format!("order={}", config.order),
+            format!("balancer={}", config.balancer),
+            format!("seed={}", self.seed),
+        ];
+        if !config.x2apic {
+            words.push("x2apic=off".into());
+        }
+        words.extend((!config.append.is_empty()).then(|| config.append.clone()));
+        words.push(format!("init=/bin/{}", self.program));
+        if !self.arguments.is_empty() {
+            words.push("--".into());
+            words.extend(self.arguments.iter().map(|argument| quoted(argument)));
+        }
+        words.join(" ")
+    }
+
+    /// The command that boots the same machine again.
+    pub fn reproduce(&self) -> String {
+        let mut words = vec!["cargo run -- run".to_owned()];
+        if self.config_name != super::DEFAULT_CONFIG {
+            words.push(format!("--config {}", self.config_name));
+        }
+        words.extend(self.changes.iter().cloned());
+        if self.profile == Profile::Checked {
+            words.push("--checked".into());
+        }
+        words.push(format!("--seed {}", self.seed));
+        words.extend(["--".to_owned(), self.program.clone()]);
+        words.extend(self.arguments.iter().map(|argument| quoted(argument)));
+        words.join(" ")
+    }
+}
+
+/// A word as a shell, and the kernel, takes it apart again.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+@%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{word}'"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> Plan {
+        Plan {
+            config_name: "xapic".into(),
+            config: Config { x2apic: false, append: "tick.storm=on".into(), ..Config::default() },
+            profile: Profile::Checked,
+            seed: 7,
+            program: "hello".into(),
+            arguments: vec!["--name".into(), "two words".into()],
+            changes: vec!["--append tick.storm=on".into()],
+        }
+    }
+
+    #[test]
+    fn the_kernel_is_told_everything_that_it_decides_by() {
+        assert_eq!(
+            plan().command_line(),
+            "hz=100 order=round_robin balancer=two_choices seed=7 x2apic=off tick.storm=on init=/bin/hello -- \
+             --name 'two words'"
+        );
+    }
+
+    #[test]
+    fn the_command_to_do_it_again_is_complete() {
+        assert_eq!(
+            plan().reproduce(),
+            "cargo run -- run --config xapic --append tick.storm=on --checked --seed 7 -- hello --name 'two words'"
+        );
+    }
+}
