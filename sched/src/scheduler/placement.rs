@@ -99,8 +99,9 @@ impl<P: Platform> Core<P> {
         if preempts || arms {
             self.call(to, here);
         }
-        // An idle CPU takes the first one itself, unless it was called already and is to take another's.
-        if !(alone && self.machine.idle.remove(to)) {
+        if alone {
+            self.machine.idle.remove(to);
+        } else {
             self.offer(to, &affinity, here);
         }
         Ok(())
@@ -117,20 +118,42 @@ impl<P: Platform> Core<P> {
 
     /// A thread waits on `cpu`: calls one idle CPU to come and take it, if the balancer has idle CPUs do that.
     pub(super) fn offer(&self, cpu: CpuId, affinity: &CpuSet, here: CpuId) {
+        let topology = self.machine.topology();
+        self.call_helper(here, |idle| {
+            idle.and(affinity).iter().min_by_key(|helper| topology.distance(cpu, *helper))
+        });
+    }
+
+    /// `here` was idle and has found work, perhaps not what it was called for: if more waits anywhere, it calls the
+    /// next idle CPU.
+    pub(super) fn pass_on(&self, here: CpuId) {
+        let machine = &self.machine;
+        let topology = machine.topology();
+        self.call_helper(here, |idle| {
+            CpuId::first(topology.cpus()).find(|cpu| machine.waiting(*cpu) > 0)?;
+            idle.iter().min_by_key(|helper| topology.distance(here, *helper))
+        });
+    }
+
+    /// A thread has waited on `here` for a tick: calls one idle CPU, another at each `turn`. This finds in the end
+    /// those that are the only ones where it may run.
+    pub(super) fn offer_in_turn(&self, turn: u64, here: CpuId) {
+        self.call_helper(here, |idle| {
+            let count = idle.len().max(1) as u64;
+            idle.iter().nth((turn % count) as usize)
+        });
+    }
+
+    /// Calls the idle CPU that `choose` picks, if the balancer has idle CPUs take threads from others.
+    fn call_helper(&self, here: CpuId, choose: impl Fn(CpuSet) -> Option<CpuId>) {
         self.platform.interleave();
         if !self.balancer.pulls() || self.machine.idle.is_empty() {
             return;
         }
-        let topology = self.machine.topology();
-        loop {
-            let idle = self.machine.idle().and(affinity);
-            let Some(helper) = idle.iter().min_by_key(|helper| topology.distance(cpu, *helper)) else {
-                return;
-            };
-            // Several may offer at once: each idle CPU is called by one of them.
+        while let Some(helper) = choose(self.machine.idle()) {
+            // Of several that choose the same one, one gets it.
             if self.machine.idle.remove(helper) {
-                self.call(helper, here);
-                return;
+                return self.call(helper, here);
             }
         }
     }

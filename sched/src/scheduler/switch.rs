@@ -49,10 +49,9 @@ impl<P: Platform> Core<P> {
     /// from before the call until it waits.
     pub fn reschedule(&self, here: CpuId, why: Leave) -> Option<Switch> {
         let cpu = self.cpu(here);
-        if cpu.needs_reschedule.load(Relaxed) {
-            // Before looking at the queue: who enqueues later raises the flag again.
-            cpu.needs_reschedule.swap(false, AcqRel);
-        } else if why == Leave::Yield && self.machine.waiting(here) == 0 {
+        // Before looking at the queue: who enqueues later raises the flag again.
+        let called = cpu.needs_reschedule.load(Relaxed) && cpu.needs_reschedule.swap(false, AcqRel);
+        if !called && why == Leave::Yield && self.machine.waiting(here) == 0 {
             return None;
         }
         let now = self.platform.now();
@@ -61,7 +60,11 @@ impl<P: Platform> Core<P> {
         let idle = current.is_idle();
         let why = if idle { Leave::Preempt } else { why };
         let stays = match why {
-            Leave::Block if !current.thread().wait.is_announced() => return None,
+            Leave::Block if !current.thread().wait.is_announced() => {
+                // It goes on, and what it was called for remains to be done on its way to user mode.
+                cpu.needs_reschedule.fetch_or(called, Relaxed);
+                return None;
+            }
             Leave::Block | Leave::Exit => false,
             Leave::Preempt | Leave::Yield => idle || self.may_stay(current.thread(), here, queue.online),
         };
@@ -185,17 +188,13 @@ impl<P: Platform> Core<P> {
             counters.preemptions.bump();
         }
         queue.outgoing = Some((token, why));
-        let left = queue.waiting();
         drop(queue);
         if was_idle != idle {
             self.machine.set_busy(here, !idle);
         }
         if was_idle {
             self.machine.idle.remove(here);
-            if left > 0 {
-                // It was enqueued here while this CPU looked idle: nobody else was called for it.
-                self.offer(here, &self.machine.online(), here);
-            }
+            self.pass_on(here);
         }
         Switch { previous, next: incoming }
     }

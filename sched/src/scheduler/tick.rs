@@ -70,6 +70,10 @@ impl<P: Platform> Core<P> {
         if expired && !waiting {
             *used = Slice::FRESH;
         }
+        drop(queue);
+        if waiting && !expired {
+            self.offer_in_turn(cpu.counters.ticks.get(), here);
+        }
         self.answer(here, expired && waiting)
     }
 

@@ -1,0 +1,217 @@
+//! What every order and every balancer must keep to. `mutants.rs` shows that the suite catches those that do not.
+
+use crate::machine::{Check, Doing, Machine, RAN, ensure};
+use crate::random;
+use sched::{Config, CpuId, CpuSet, Timer, Topology, balance, order};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// A scenario on a machine of the given shape.
+type Scenario = (&'static str, fn(Topology, Config) -> Check);
+
+const SCENARIOS: [Scenario; 8] = [
+    ("forks fill the machine", forks_fill_the_machine),
+    ("sleepers wake where there is room", sleepers_wake_where_there_is_room),
+    ("each CPU that falls idle finds work", each_cpu_that_falls_idle_finds_work),
+    ("a lone sleeper stays where it is", a_lone_sleeper_stays_where_it_is),
+    ("an offline CPU is not proposed", an_offline_cpu_is_not_proposed),
+    ("pinned threads stay pinned", pinned_threads_stay_pinned),
+    ("each waiting thread gets its turn", each_waiting_thread_gets_its_turn),
+    ("whatever happens", random::whatever_happens),
+];
+
+fn machines() -> [Topology; 4] {
+    [Topology::flat(1), Topology::flat(4), Topology::regular(2, 2, 1), Topology::regular(2, 2, 2)]
+}
+
+/// Runs the whole suite; the first broken promise is the error. A policy's panic is one.
+pub fn conforms(config: Config) -> Check {
+    for (name, scenario) in SCENARIOS {
+        for topology in machines() {
+            let cpus = topology.cpus();
+            catch_unwind(AssertUnwindSafe(|| scenario(topology, config)))
+                .unwrap_or_else(|_| Err("it panicked".into()))
+                .map_err(|broken| format!("{name}, with {cpus} CPUs: {broken}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends all threads and checks what must hold after any scenario.
+fn wind_up(mut machine: Machine) -> Check {
+    machine.drain()?;
+    ensure!(machine.repairs() == 0, "{} proposals had to be repaired", machine.repairs());
+    machine.all_memory_comes_back()
+}
+
+fn tick_all(machine: &mut Machine, times: usize) -> Check {
+    for _ in 0..times {
+        for cpu in machine.cpu_ids() {
+            machine.tick(cpu, RAN)?;
+        }
+        machine.settle()?;
+    }
+    Ok(())
+}
+
+/// A parent, busy on CPU 0, forks three children for each CPU.
+fn forks_fill_the_machine(topology: Topology, config: Config) -> Check {
+    let (children, all) = (3 * topology.cpus(), topology.all());
+    let mut machine = Machine::new(topology, config);
+    machine.settle()?;
+    machine.spawn(CpuId::BOOT, all)?;
+    machine.settle()?;
+    for _ in 0..children {
+        machine.spawn(CpuId::BOOT, all)?;
+        machine.settle()?;
+    }
+    tick_all(&mut machine, 10)?;
+    wind_up(machine)
+}
+
+/// As many threads as CPUs sleep; then all are woken from CPU 0, which is busy with one more.
+fn sleepers_wake_where_there_is_room(topology: Topology, config: Config) -> Check {
+    let all = topology.all();
+    let mut machine = Machine::new(topology, config);
+    machine.settle()?;
+    let mut sleepers = Vec::new();
+    for cpu in machine.cpu_ids() {
+        let id = machine.spawn(cpu, all)?;
+        machine.settle()?;
+        if let Doing::Running(at) = machine.model(id).doing {
+            machine.sleep(at)?;
+        }
+        machine.settle()?;
+        sleepers.push(id);
+    }
+    machine.spawn(CpuId::BOOT, CpuSet::of(CpuId::BOOT))?;
+    machine.settle()?;
+    for id in sleepers {
+        machine.wake(id, CpuId::BOOT)?;
+        machine.settle()?;
+    }
+    wind_up(machine)
+}
+
+/// All threads are made on one CPU; then each CPU in turn loses the thread that it runs.
+fn each_cpu_that_falls_idle_finds_work(topology: Topology, config: Config) -> Check {
+    let (threads, all) = (4 * topology.cpus(), topology.all());
+    let mut machine = Machine::new(topology, config);
+    machine.settle()?;
+    for _ in 0..threads {
+        machine.spawn(CpuId::BOOT, all)?;
+    }
+    machine.settle()?;
+    for _ in 0..threads {
+        for cpu in machine.cpu_ids() {
+            machine.exit(cpu)?;
+            machine.settle()?;
+        }
+    }
+    wind_up(machine)
+}
+
+/// The only thread of the machine sleeps and is woken again and again, by its own CPU's timer.
+fn a_lone_sleeper_stays_where_it_is(topology: Topology, config: Config) -> Check {
+    const WAKES: u32 = 100;
+    let all = topology.all();
+    let mut machine = Machine::new(topology, config);
+    machine.settle()?;
+    let id = machine.spawn(CpuId::BOOT, all)?;
+    for _ in 0..WAKES {
+        machine.settle()?;
+        let Doing::Running(cpu) = machine.model(id).doing else {
+            return Err(format!("{id} does not run on an empty machine"));
+        };
+        machine.sleep(cpu)?;
+        machine.settle()?;
+        machine.wake(id, cpu)?;
+    }
+    let migrations = machine.model(id).thread.migrations();
+    ensure!(migrations <= WAKES / 10, "it migrated {migrations} times in {WAKES} wake-ups");
+    wind_up(machine)
+}
+
+fn an_offline_cpu_is_not_proposed(topology: Topology, config: Config) -> Check {
+    let (cpus, all) = (topology.cpus(), topology.all());
+    if cpus == 1 {
+        return Ok(());
+    }
+    let mut machine = Machine::new(topology, config);
+    machine.settle()?;
+    for cpu in machine.cpu_ids() {
+        machine.spawn(cpu, all)?;
+        machine.spawn(cpu, all)?;
+    }
+    machine.settle()?;
+    machine.offline(CpuId(cpus as u32 - 1), CpuId::BOOT)?;
+    machine.settle()?;
+    for _ in 0..2 * cpus {
+        machine.spawn(CpuId::BOOT, all)?;
+        machine.settle()?;
+    }
+    tick_all(&mut machine, 5)?;
+    wind_up(machine)
+}
+
+/// Each CPU has threads that may run only there, and one that may run only on its neighbour. Where they run is checked
+/// at each step; here, that CPUs without work do not get what they may not have.
+fn pinned_threads_stay_pinned(topology: Topology, config: Config) -> Check {
+    let cpus = topology.cpus() as u32;
+    let mut machine = Machine::new(topology, config);
+    machine.settle()?;
+    for cpu in machine.cpu_ids().filter(|cpu| cpu.0 % 2 == 0) {
+        machine.spawn(cpu, CpuSet::of(cpu))?;
+        machine.spawn(cpu, CpuSet::of(cpu))?;
+        machine.spawn(cpu, CpuSet::of(CpuId((cpu.0 + 1) % cpus)))?;
+        machine.settle()?;
+    }
+    tick_all(&mut machine, 10)?;
+    for (id, model) in &machine.threads {
+        let at = model.thread.cpu();
+        ensure!(model.thread.may_run_on(at), "{id} is on {at}");
+    }
+    wind_up(machine)
+}
+
+/// Five threads on one CPU run until they are preempted: with a preemptive order, each gets its share of the ticks.
+fn each_waiting_thread_gets_its_turn(topology: Topology, config: Config) -> Check {
+    const ROUNDS: usize = 20;
+    if !config.order.preemptive {
+        return Ok(());
+    }
+    let mut machine = Machine::new(topology, config);
+    machine.settle()?;
+    let ids: Vec<_> =
+        (0..5).map(|_| machine.spawn(CpuId::BOOT, CpuSet::of(CpuId::BOOT))).collect::<Result<_, _>>()?;
+    tick_all(&mut machine, ROUNDS * ids.len())?;
+    for id in ids {
+        let ticks = machine.model(id).ticks;
+        ensure!(ticks >= ROUNDS - 2, "{id} ran for {ticks} ticks instead of {ROUNDS}");
+    }
+    wind_up(machine)
+}
+
+#[test]
+fn every_order_and_every_balancer_conforms() {
+    for order in order::orders() {
+        for balancer in balance::balancers() {
+            for (first_run, timer) in
+                [(true, Timer::Periodic), (false, Timer::Periodic), (true, Timer::OneShot)]
+            {
+                let config = Config { order, balancer, first_run, timer, ..Config::default() };
+                if let Err(broken) = conforms(config) {
+                    panic!("{} and {} ({timer:?}): {broken}", order.name, balancer.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_policy_is_found_by_its_name() {
+    assert!(order::orders().iter().all(|entry| std::ptr::eq(order::by_name(entry.name).unwrap(), *entry)));
+    assert!(
+        balance::balancers().iter().all(|entry| std::ptr::eq(balance::by_name(entry.name).unwrap(), *entry))
+    );
+    assert!(order::by_name("").is_none() && balance::by_name("").is_none());
+}

@@ -1,0 +1,11 @@
+//! The scheduler on a simulated machine: one host thread plays all CPUs, step by step, and a plain model of what each
+//! thread does is checked after every step.
+//!
+//! Interleavings inside a call of the core are not explored here: that is what `tests/handoff` does.
+
+mod conformance;
+mod machine;
+mod mutants;
+mod platform;
+mod promises;
+mod random;
