@@ -65,3 +65,24 @@ impl From<mm::OutOfMemory> for Errno {
         Self::ENOMEM
     }
 }
+
+impl From<mm::MapError> for Errno {
+    fn from(error: mm::MapError) -> Self {
+        match error {
+            mm::MapError::OutOfMemory | mm::MapError::NotMapped => Self::ENOMEM,
+            mm::MapError::Invalid => Self::EINVAL,
+            mm::MapError::Exists => Self::EEXIST,
+            mm::MapError::TooLow => Self::EPERM,
+            mm::MapError::Denied => Self::EACCES,
+        }
+    }
+}
+
+impl From<mm::FaultError> for Errno {
+    fn from(error: mm::FaultError) -> Self {
+        match error {
+            mm::FaultError::OutOfMemory => Self::ENOMEM,
+            _ => Self::EFAULT,
+        }
+    }
+}

@@ -10,7 +10,7 @@ use formats::record::Resources;
 pub fn count() -> Resources {
     mm::trim();
     Resources {
-        frames: mm::frames::used() as u64,
+        frames: (mm::frames::total() - mm::frames::free()) as u64,
         threads: task::live_threads() as u64,
         processes: task::all_processes().len() as u64,
         file_descriptions: fs::live_descriptions() as u64,

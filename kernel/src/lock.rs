@@ -8,6 +8,8 @@ pub use arch::sync::Lock;
 
 /// From the outermost lock to the innermost; `arch::sync::rank` goes on from `SPACE`, 20.
 pub mod rank {
+    /// The offset of an open file description, held while a file is read or written: that may look at everything.
+    pub const DESCRIPTION: u8 = 0;
     /// One shard of the process table.
     pub const TABLE: u8 = 1;
     /// A process's children.
@@ -18,8 +20,6 @@ pub mod rank {
     pub const PROCESS: u8 = 4;
     /// A process's table of file descriptors.
     pub const FILE_TABLE: u8 = 6;
-    /// An open file description, such as its offset.
-    pub const DESCRIPTION: u8 = 8;
     /// What is behind descriptions: a pipe's buffer, a directory.
     pub const FILE: u8 = 10;
     /// Signal actions and queues.

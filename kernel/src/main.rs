@@ -2,7 +2,8 @@
 //!
 //! Processes and threads, system calls, files, signals and the machine's start live here; what decides where a thread
 //! runs is in `sched`, page tables are in `mm`, and everything that touches hardware is in `arch`. This crate is safe
-//! Rust but for two named modules: [`switch`](task) (stacks) and [`heap`](start) (the global allocator's attribute).
+//! Rust but for two named modules: [`early`] (the steps of the boot that must come once and first) and `task::context`
+//! (where stacks are switched).
 //!
 //! Start at [`start::kernel_main`], then [`task::run`]: a thread's whole kernel life is that loop.
 #![no_std]
@@ -11,8 +12,10 @@
 
 extern crate alloc;
 
+mod clock;
 mod console;
 mod cpus;
+mod early;
 mod errno;
 mod fs;
 mod futex;
@@ -22,6 +25,7 @@ mod lock;
 mod options;
 mod panic;
 mod results;
+mod run;
 mod signal;
 mod start;
 mod symbols;

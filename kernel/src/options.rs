@@ -75,8 +75,8 @@ impl Options {
         match key {
             "hz" if value == "oneshot" => (self.timer, self.hz) = (Timer::OneShot, NOMINAL_HZ),
             "hz" => (self.timer, self.hz) = (Timer::Periodic, number(key, value, 1, 10_000)?),
-            "order" => self.order = named(key, value, sched::order::ALL, |entry| entry.name)?,
-            "balancer" => self.balancer = named(key, value, sched::balance::ALL, |entry| entry.name)?,
+            "order" => self.order = named(key, value, sched::order::orders(), |entry| entry.name)?,
+            "balancer" => self.balancer = named(key, value, sched::balance::balancers(), |entry| entry.name)?,
             "seed" => self.seed = value.parse().map_err(|_| format!("seed={value}: not a number below 2^64"))?,
             "sched.first_run" => self.first_run = switch(key, value)?,
             "tick.storm" => self.storm = switch(key, value)?,
@@ -86,6 +86,15 @@ impl Options {
             _ => return Err(format!("there is no option `{key}`")),
         }
         Ok(())
+    }
+
+    /// What was chosen, in a few words.
+    pub fn summary(&self) -> String {
+        let tick = match self.timer {
+            Timer::Periodic => format!("{} Hz", self.hz),
+            Timer::OneShot => String::from("one-shot"),
+        };
+        format!("{tick}, {}, {}", self.order.name, self.balancer.name)
     }
 
     /// The period of the tick, or the nominal tick of one-shot mode.
@@ -112,11 +121,11 @@ fn number(key: &str, value: &str, least: u32, most: u32) -> Result<u32, String> 
 fn named<T>(
     key: &str,
     value: &str,
-    all: &'static [T],
+    all: &'static [&'static T],
     name: impl Fn(&T) -> &'static str,
 ) -> Result<&'static T, String> {
-    all.iter().find(|entry| name(entry) == value).ok_or_else(|| {
-        let names: Vec<_> = all.iter().map(name).collect();
+    all.iter().copied().find(|entry| name(entry) == value).ok_or_else(|| {
+        let names: Vec<_> = all.iter().map(|entry| name(entry)).collect();
         format!("{key}={value}: there is no such {key}; there are: {}", names.join(", "))
     })
 }

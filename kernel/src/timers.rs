@@ -4,7 +4,7 @@
 //! back to user mode and from the idle loop, so that no lock of this module is ever taken in an interrupt.
 
 use crate::lock::{Lock, rank};
-use crate::cpus;
+use crate::{clock, cpus};
 use alloc::{collections::BTreeMap, sync::Arc};
 use arch::cpu::PerCpu;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -21,7 +21,8 @@ struct Queue {
     added: AtomicU64,
 }
 
-const NEVER: u64 = u64::MAX;
+/// A deadline that never comes.
+pub const NEVER: u64 = u64::MAX;
 
 static QUEUES: Once<PerCpu<Queue>> = Once::new();
 
@@ -63,7 +64,7 @@ pub fn add(deadline: Instant, thread: &Arc<sched::Thread>) -> Timer {
         threads.insert(key, thread.clone());
         queue.note_earliest(&threads);
     }
-    cpus::arm_timer();
+    clock::arm();
     Timer { cpu, key }
 }
 
@@ -77,12 +78,9 @@ impl Drop for Timer {
     }
 }
 
-/// When the next timer of this CPU is due.
-pub fn earliest_here() -> Option<Instant> {
-    match queues().here().earliest.load(Relaxed) {
-        NEVER => None,
-        deadline => Some(Instant::from_ticks(deadline)),
-    }
+/// When the next timer of this CPU is due, in nanoseconds; [`NEVER`] when there is none.
+pub fn earliest_here() -> u64 {
+    queues().here().earliest.load(Relaxed)
 }
 
 /// Wakes the threads of this CPU whose deadline has passed.

@@ -9,7 +9,7 @@ mod process;
 mod scheduling;
 mod signals;
 mod system;
-mod time;
+pub mod time;
 mod unknown;
 
 pub use unknown::counts as unknown_counts;

@@ -6,10 +6,12 @@ use crate::errno::Errno;
 use crate::fs::{FileTable, FsContext};
 use crate::signal::{ProcessSignals, ThreadSignals};
 use crate::{cpus, user};
+use arch::user::{USER_END, UserContext};
 use alloc::{boxed::Box, string::String, sync::Arc, sync::Weak, vec::Vec};
 use core::sync::atomic::Ordering::*;
 use formats::{CpuSet, ThreadId};
 use linux_raw_sys::general::*;
+use x86_64::VirtAddr;
 
 /// What `clone` and `clone3` ask for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -99,7 +101,8 @@ pub fn clone(current: &Current, request: &CloneRequest) -> Result<u32, Errno> {
     };
     let signals = current.task.signals.fork_copy();
     let affinity = current.thread.affinity();
-    let thread = match Task::spawn(ThreadId(id), process.clone(), signals, user, affinity) {
+    let nice = current.task.nice.load(Relaxed);
+    let thread = match Task::spawn(ThreadId(id), &process, signals, user, affinity, nice) {
         Ok(thread) => thread,
         Err(error) => {
             abandon(current, request, &process);
@@ -108,13 +111,17 @@ pub fn clone(current: &Current, request: &CloneRequest) -> Result<u32, Errno> {
     };
     admission.keep();
 
-    let task = Task::of(&thread);
-    if request.has(CLONE_CHILD_CLEARTID) {
+    if request.has(CLONE_CHILD_CLEARTID)
+        && let Some(task) = Task::of(&thread)
+    {
         task.clear_child_tid.store(request.child_tid, Relaxed);
     }
+    // As on Linux, a bad address does not undo the child.
     if request.has(CLONE_PARENT_SETTID) {
-        // As on Linux, a bad address does not undo the child.
         let _ = user::write(request.parent_tid, &id);
+    }
+    if request.has(CLONE_CHILD_SETTID) && request.has(CLONE_VM) {
+        let _ = user::write(request.child_tid, &id);
     }
     cpus::start(&thread);
     drop(thread);
@@ -125,20 +132,19 @@ pub fn clone(current: &Current, request: &CloneRequest) -> Result<u32, Errno> {
 }
 
 /// The child's registers: the parent's, but for the result and what the request sets.
-fn child_registers(current: &Current, request: &CloneRequest) -> Result<Box<arch::user::UserContext>, Errno> {
-    let mut parent = current.user.borrow_mut();
-    parent.save();
-    let mut child = Box::new(parent.clone());
-    drop(parent);
+fn child_registers(current: &Current, request: &CloneRequest) -> Result<Box<UserContext>, Errno> {
+    let child = {
+        let _off = arch::interrupts::off();
+        current.user.borrow_mut().duplicate()
+    };
+    let mut child = Box::new(child.ok_or(Errno::ENOMEM)?);
     child.regs.rax = 0;
     if request.stack != 0 {
         child.regs.rsp = request.stack;
     }
     if request.has(CLONE_SETTLS) {
-        if request.tls >= crate::user::END {
-            return Err(Errno::EPERM);
-        }
-        child.regs.fs_base = request.tls;
+        let base = VirtAddr::try_new(request.tls).ok().filter(|base| *base < USER_END).ok_or(Errno::EPERM)?;
+        child.set_fs_base(base);
     }
     Ok(child)
 }
@@ -149,7 +155,7 @@ fn child_process(current: &Current, request: &CloneRequest, id: u32) -> Result<A
     let space = if request.has(CLONE_VM) { current.space() } else { Arc::new(current.space().fork()?) };
     if request.has(CLONE_CHILD_SETTID) && !request.has(CLONE_VM) {
         // Written by the parent, which knows that the page is there or copied: the child sees it from its start.
-        let _ = space.write_initial(x86_64::VirtAddr::new_truncate(request.child_tid), &id.to_ne_bytes());
+        let _ = space.write(VirtAddr::new_truncate(request.child_tid), &id.to_ne_bytes());
     }
     let files = this.files();
     let files = if request.has(CLONE_FILES) { files } else { files.fork_copy() };
@@ -203,7 +209,7 @@ pub fn first_process(program: &str, arguments: Vec<Vec<u8>>, environment: Vec<Ve
     let admission = Admission::request()?;
     let id = table::next_id();
     let context = FsContext::new();
-    let image = image::load(program, &context, arguments, environment)?;
+    let image = image::load(program, &context, &arguments, &environment)?;
     let process = Process::new(NewProcess {
         id,
         space: image.space,
@@ -220,8 +226,8 @@ pub fn first_process(program: &str, arguments: Vec<Vec<u8>>, environment: Vec<Ve
         exit_signal: 0,
         parent: Weak::new(),
     });
-    let user = Box::new(arch::user::UserContext::new(image.entry, image.stack));
-    let thread = Task::spawn(ThreadId(id), process.clone(), ThreadSignals::new(), user, CpuSet::ALL)?;
+    let user = Box::new(UserContext::new(image.entry, image.stack).ok_or(Errno::ENOMEM)?);
+    let thread = Task::spawn(ThreadId(id), &process, ThreadSignals::new(), user, CpuSet::ALL, 0)?;
     admission.keep();
     cpus::start(&thread);
     Ok(process)

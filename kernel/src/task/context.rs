@@ -5,7 +5,7 @@
 #![expect(unsafe_code, reason = "stacks are switched here and nowhere else")]
 
 use super::Task;
-use crate::cpus;
+use crate::{clock, cpus};
 use alloc::sync::Arc;
 use arch::context::Context;
 use arch::interrupts;
@@ -26,12 +26,26 @@ unsafe impl Sync for SavedContext {}
 impl SavedContext {
     /// A context that has never run: it will start `entry` on the stack that ends at `stack_top`.
     pub(super) fn new(stack_top: VirtAddr, entry: extern "C" fn(usize) -> !) -> Self {
-        Self(UnsafeCell::new(Context::new(stack_top, entry, 0)))
+        // SAFETY: the stack belongs to the task that will own this context, and is not used otherwise.
+        Self(UnsafeCell::new(unsafe { Context::new(stack_top, entry, 0) }))
     }
 
-    /// For the thread that runs already on the stack on which a CPU started.
-    pub(super) fn running() -> Self {
-        Self(UnsafeCell::new(Context::empty()))
+    fn of(thread: &sched::Thread) -> *mut Context {
+        let saved = match thread.task::<Task>() {
+            Some(task) => &task.context,
+            None => &thread.task::<IdleTask>().expect("a thread is a task or idle").0,
+        };
+        saved.0.get()
+    }
+}
+
+/// An idle thread: the stack on which a CPU started.
+pub struct IdleTask(SavedContext);
+
+impl IdleTask {
+    /// For the CPU that calls, whose stack of this moment becomes the idle thread's.
+    pub fn here() -> Self {
+        Self(SavedContext(UnsafeCell::new(Context::empty())))
     }
 }
 
@@ -39,8 +53,8 @@ impl SavedContext {
 ///
 /// Interrupts must be off and stay off until [`cpus::finish_switch`].
 fn switch_stacks(switch: Switch) {
-    let from = Task::of(&switch.previous).context.0.get();
-    let to = Task::of(&switch.next).context.0.get();
+    let from = SavedContext::of(&switch.previous);
+    let to = SavedContext::of(&switch.next);
     // The scheduler keeps both threads until the next thread calls `finish_switch`; a frame that is left for ever must
     // not hold references.
     drop(switch);
@@ -61,7 +75,9 @@ pub struct Current {
 }
 
 impl Current {
-    pub(super) fn new(task: Arc<Task>, thread: Arc<sched::Thread>, user: UserContext) -> Self {
+    /// The thread that starts on this CPU at this moment.
+    pub(super) fn new(thread: Arc<sched::Thread>, user: UserContext) -> Self {
+        let task = Task::of(&thread).and_then(|task| task.this.upgrade()).expect("its thread holds the task");
         let space = task.process.space();
         let current = Self {
             task,
@@ -78,7 +94,7 @@ impl Current {
     /// The memory of this thread.
     ///
     /// # Panics
-    /// After [`Self::leave_space`], the last thing that an ending thread does.
+    /// After an ending thread has given it up.
     pub fn space(&self) -> Arc<AddressSpace> {
         self.space.borrow().clone().expect("a thread has its memory until it ends")
     }
@@ -91,29 +107,12 @@ impl Current {
         }
     }
 
-    /// Goes on in another memory, for exec.
-    pub(super) fn enter_space(&self, space: Arc<AddressSpace>) {
+    /// Goes on in another memory, for exec; in none, for the end. Returns the old one.
+    pub(super) fn change_space(&self, new: Option<Arc<AddressSpace>>) -> Option<Arc<AddressSpace>> {
         let _off = interrupts::off();
-        let old = self.space.replace(Some(space));
-        if let Some(old) = &old {
-            old.deactivate();
-        }
-        if let Some(new) = &*self.space.borrow() {
-            new.activate();
-        }
-        drop(_off);
-        drop(old);
-    }
-
-    /// Gives up the memory, for the end.
-    pub(super) fn leave_space(&self) {
-        let _off = interrupts::off();
-        let old = self.space.take();
-        if let Some(old) = &old {
-            old.deactivate();
-        }
-        drop(_off);
-        drop(old);
+        let old = self.space.replace(new);
+        AddressSpace::switch(old.as_deref(), self.space.borrow().as_deref());
+        old
     }
 
     /// Gives up the CPU for `why` and returns when the thread runs again; at once when there is nothing better to run.
@@ -121,9 +120,7 @@ impl Current {
         let off = interrupts::off();
         if let Some(switch) = cpus::reschedule(why) {
             self.user.borrow_mut().save();
-            if let Some(space) = &*self.space.borrow() {
-                space.deactivate();
-            }
+            AddressSpace::switch(self.space.borrow().as_deref(), None);
             switch_stacks(switch);
             let dead = cpus::finish_switch();
             self.enter();
@@ -134,19 +131,18 @@ impl Current {
 
     /// Makes this CPU the thread's own: memory and user state.
     fn enter(&self) {
-        if let Some(space) = &*self.space.borrow() {
-            space.activate();
-        }
+        AddressSpace::switch(None, self.space.borrow().as_deref());
         self.user.borrow_mut().load();
         self.progressed.set(false);
+        clock::start_tick();
     }
 
     /// Whether a user instruction has retired since the thread was dispatched (R2 and R3 of the first-run guarantee).
-    pub(super) fn has_progressed(&self) -> bool {
+    pub fn has_progressed(&self) -> bool {
         self.progressed.get() || self.user.borrow().retired_since_entry()
     }
 
-    pub(super) fn note_progress(&self) {
+    pub fn note_progress(&self) {
         self.progressed.set(true);
     }
 }

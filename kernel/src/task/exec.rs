@@ -11,14 +11,15 @@ use core::sync::atomic::Ordering::Relaxed;
 pub fn exec(current: &Current, program: &str, arguments: Vec<Vec<u8>>, environment: Vec<Vec<u8>>) -> Result<(), Errno> {
     let process = &current.task.process;
     let context = process.fs.lock().clone();
-    let image = image::load(program, &context, arguments, environment)?;
+    let image = image::load(program, &context, &arguments, &environment)?;
+
+    let mut registers = UserContext::new(image.entry, image.stack).ok_or(Errno::ENOMEM)?;
 
     end_other_threads(current)?;
     futex::exit_robust_list(current);
 
     let old = process.space.lock().replace(image.space.clone());
-    current.enter_space(image.space);
-    drop(old);
+    drop((old, current.change_space(Some(image.space))));
     process.release_parent();
     {
         let mut identity = process.identity.lock();
@@ -30,10 +31,9 @@ pub fn exec(current: &Current, program: &str, arguments: Vec<Vec<u8>>, environme
     process.signals.reset_for_exec();
     current.task.signals.reset_for_exec();
     current.task.clear_child_tid.store(0, Relaxed);
-    let mut user = current.user.borrow_mut();
-    *user = UserContext::new(image.entry, image.stack);
     let _off = arch::interrupts::off();
-    user.load();
+    registers.load();
+    current.user.replace(registers);
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use super::{Current, Process, Task, attention, table};
 use crate::{futex, signal, user};
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering::*;
-use linux_raw_sys::general::{CLD_DUMPED, CLD_EXITED, CLD_KILLED};
+use linux_raw_sys::general::{CLD_DUMPED, CLD_EXITED, CLD_KILLED, SIGKILL};
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub(super) fn finish(current: &Current) {
     if clear != 0 && user::write(clear, &0u32).is_ok() {
         futex::wake(current, clear, 1);
     }
-    process.dead_threads_ns.fetch_add(current.thread.cpu_time().as_ticks(), Relaxed);
+    process.dead_threads_ns.fetch_add(current.thread.ran().as_ticks(), Relaxed);
 
     let is_last = {
         let mut threads = process.threads.lock();
@@ -68,7 +68,7 @@ pub(super) fn finish(current: &Current) {
         end_process(current, process);
     }
     process.thread_ended.wake_all();
-    current.leave_space();
+    drop(current.change_space(None));
     table::thread_is_gone();
 }
 
@@ -94,9 +94,8 @@ impl Process {
 
     /// Unmaps everything, unless somebody who shares the memory still uses it.
     fn release_space(&self, current: &Current) {
-        current.leave_space();
         let space = self.space.lock().take();
-        drop(space);
+        drop((space, current.change_space(None)));
     }
 }
 
@@ -137,5 +136,20 @@ fn notify_parent(process: &Arc<Process>, status: ExitStatus) {
         if process.parent.lock().ptr_eq(&parent) {
             return;
         }
+    }
+}
+
+/// Ends every process.
+pub fn kill_all() {
+    for process in table::all() {
+        exit_group(&process, ExitStatus::Killed { signal: SIGKILL as u8, core: false });
+    }
+}
+
+/// Forgets the processes that have ended and that nobody waited for, when no thread is left to wait.
+pub fn forget_all() {
+    for process in table::all() {
+        drop(core::mem::take(&mut *process.children.lock()));
+        table::remove(process.id);
     }
 }

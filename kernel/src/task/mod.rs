@@ -16,25 +16,23 @@ mod table;
 mod wait;
 
 pub use clone::{CloneRequest, clone, first_process};
-pub use context::{Current, schedule_idle};
+pub use context::{Current, IdleTask, schedule_idle};
 pub use exec::exec;
-pub use exit::{ExitStatus, exit_group, exit_thread};
+pub use exit::{ExitStatus, exit_group, exit_thread, forget_all, kill_all};
 pub use process::{Process, ProcessId};
-pub use table::{all as all_processes, find as find_process, find_thread, live_threads};
+pub use table::{MAX_THREADS, all as all_processes, find as find_process, find_thread, live_threads};
 pub use wait::{WaitFor, WaitOptions, wait_for_child};
 
+use crate::cpus;
+use crate::futex::ThreadFutex;
+use crate::lock::{Lock, rank};
 use crate::signal::ThreadSignals;
 use alloc::{boxed::Box, sync::Arc, sync::Weak};
 use arch::user::UserContext;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicI8, AtomicU8, AtomicU32, AtomicU64, Ordering::*};
 use formats::ThreadId;
 use mm::stacks::KernelStack;
-use spin::{Mutex, Once};
-
-/// Where a thread starts: its registers, and whether it is the new image's or a fork's.
-pub struct Start {
-    pub user: Box<UserContext>,
-}
+use spin::Once;
 
 /// A thread.
 pub struct Task {
@@ -46,9 +44,17 @@ pub struct Task {
     /// What [`run`] must see to before the thread goes back to user mode: bits of [`attention`].
     attention: AtomicU32,
     exit_status: AtomicU8,
-    start: Mutex<Option<Start>>,
+    pub futex: ThreadFutex,
+    /// The `SCHED_*` that was asked for; all are scheduled alike for now.
+    pub policy: AtomicU8,
+    /// -20 to 19 (man 2 setpriority).
+    pub nice: AtomicI8,
+    /// The registers with which it starts, until it does.
+    start: Lock<Option<Box<UserContext>>, { rank::PROCESS }>,
     context: context::SavedContext,
-    stack: KernelStack,
+    /// Held for as long as the context may run on it.
+    _stack: KernelStack,
+    this: Weak<Task>,
     thread: Once<Weak<sched::Thread>>,
 }
 
@@ -64,27 +70,33 @@ impl Task {
     /// Makes a thread of `process` and tells the scheduler of it; it does not run yet.
     fn spawn(
         id: ThreadId,
-        process: Arc<Process>,
+        process: &Arc<Process>,
         signals: ThreadSignals,
         user: Box<UserContext>,
         affinity: formats::CpuSet,
+        nice: i8,
     ) -> Result<Arc<sched::Thread>, mm::OutOfMemory> {
-        let stack = mm::stacks::allocate()?;
-        let context = context::SavedContext::new(stack.top(), run::thread_entry);
-        let task = Arc::new(Self {
+        let stack = KernelStack::new()?;
+        let task = Arc::new_cyclic(|this| Self {
             id,
-            process,
+            process: process.clone(),
             signals,
             clear_child_tid: AtomicU64::new(0),
             attention: AtomicU32::new(0),
             exit_status: AtomicU8::new(0),
-            start: Mutex::new(Some(Start { user })),
-            context,
-            stack,
+            futex: ThreadFutex::new(),
+            policy: AtomicU8::new(0),
+            nice: AtomicI8::new(nice),
+            start: Lock::new(Some(user)),
+            context: context::SavedContext::new(stack.top(), run::thread_entry),
+            _stack: stack,
+            this: this.clone(),
             thread: Once::new(),
         });
-        task.process.add_thread(&task);
-        Ok(crate::cpus::spawn(task, sched::Kind::User, affinity))
+        let thread = cpus::spawn(task.clone(), affinity);
+        task.thread.call_once(|| Arc::downgrade(&thread));
+        process.add_thread(&task);
+        Ok(thread)
     }
 
     /// The scheduler's side of this thread; `None` once it has ended.
@@ -92,16 +104,16 @@ impl Task {
         self.thread.get()?.upgrade()
     }
 
-    /// The task that a scheduler's thread carries. Idle threads carry one too.
-    pub fn of(thread: &sched::Thread) -> &Self {
-        thread.task().downcast_ref().expect("every thread is spawned with a task")
+    /// The task that a scheduler's thread carries; `None` for idle threads.
+    pub fn of(thread: &sched::Thread) -> Option<&Self> {
+        thread.task()
     }
 
     /// Makes the thread look at `reason` before it goes back to user mode, and ends its sleep.
     pub fn demand_attention(&self, reason: u32) {
         self.attention.fetch_or(reason, SeqCst);
         if let Some(thread) = self.thread() {
-            crate::cpus::interrupt(&thread);
+            cpus::interrupt(&thread);
         }
     }
 
@@ -124,10 +136,5 @@ impl Task {
     /// Whether the thread must end.
     pub fn is_exiting(&self) -> bool {
         self.attention.load(Relaxed) & attention::EXIT != 0
-    }
-
-    /// Whether an address lies in the guard page below this thread's kernel stack.
-    pub fn stack_top(&self) -> x86_64::VirtAddr {
-        self.stack.top()
     }
 }

@@ -138,7 +138,7 @@ impl Process {
             .lock()
             .iter()
             .filter_map(|task| task.thread())
-            .map(|thread| thread.cpu_time().as_ticks())
+            .map(|thread| thread.ran().as_ticks())
             .sum();
         Duration::from_ticks(living + self.dead_threads_ns.load(Relaxed))
     }

@@ -1,8 +1,7 @@
 //! The kernel side of a thread's life: enter user mode, see to what ended that, and again.
 
 use super::{Current, Task, context};
-use crate::{cpus, interrupts, signal, syscall, timers};
-use alloc::sync::Arc;
+use crate::{clock, cpus, interrupts, signal, syscall};
 use arch::user::Exit;
 
 /// Where every new thread starts, on its own stack, interrupts off, in the middle of the switch that dispatched it.
@@ -16,10 +15,12 @@ pub(super) extern "C" fn thread_entry(_: usize) -> ! {
 /// From the first instruction to the last. Everything that the thread holds is dropped on return.
 fn live() {
     let thread = cpus::current_thread();
-    let task = Arc::downcast::<Task>(thread.task().clone()).expect("every thread is spawned with a task");
-    let start = task.start.lock().take().expect("a thread starts once");
-    let current = Current::new(task, thread, *start.user);
-    cpus::set_current(Some(&current.task));
+    let user = Task::of(&thread).and_then(|task| task.start.lock().take()).expect("a thread starts once");
+    let current = Current::new(thread, *user);
+    if current.task.id.0 == 1 {
+        arch::interrupts::enable();
+        crate::run::announce();
+    }
     run(&current);
     super::exit::finish(&current);
 }
@@ -29,7 +30,7 @@ fn run(current: &Current) {
     while prepare_for_user_mode(current) {
         let exit = {
             let mut user = current.user.borrow_mut();
-            cpus::enter_user_mode(current);
+            cpus::before_user_mode(&current.thread);
             user.run()
         };
         match exit {
@@ -56,9 +57,9 @@ fn run(current: &Current) {
 fn prepare_for_user_mode(current: &Current) -> bool {
     loop {
         arch::interrupts::disable();
-        if cpus::timers_due() {
+        if clock::timers_due() {
             arch::interrupts::enable();
-            timers::run_due(arch::time::now());
+            clock::run_timers();
         } else if cpus::needs_reschedule() {
             current.schedule(sched::Leave::Preempt);
         } else if current.task.attention() == 0 {

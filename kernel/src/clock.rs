@@ -1,0 +1,187 @@
+//! When each CPU's timer fires, and what happens then.
+//!
+//! There is one hardware timer per CPU, armed for the earliest of three: the next tick, the end of the time slice in
+//! one-shot mode, and the first sleeping thread's deadline. It is armed again only after an interrupt has been handled,
+//! at the next phase-aligned tick that is still to come: a handler that outlasts the period skips ticks instead of
+//! starving user code. An idle CPU has no tick.
+
+use crate::options::Options;
+use crate::timers::{self, NEVER};
+use crate::{cpus, watchdog};
+use arch::cpu::PerCpu;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use formats::{CpuId, Duration, Instant};
+use sched::{Progress, Tick, Timer};
+use spin::Once;
+
+/// How many different phases the ticks of CPUs have.
+const PHASES: u32 = 16;
+
+/// One CPU's timer. Written by that CPU only, read by the watchdog of others.
+struct Clock {
+    /// When the next tick is due, [`NEVER`] while idle and in one-shot mode.
+    next_tick: AtomicU64,
+    /// For when the hardware is armed.
+    armed: AtomicU64,
+    /// A sleeping thread's deadline has passed, and [`run_timers`] has not run since.
+    timers_due: AtomicBool,
+    /// R3 re-armed the timer: no storm on the next entry to user mode.
+    spared: AtomicBool,
+}
+
+struct Clocks {
+    period: Duration,
+    timer: Timer,
+    storm: bool,
+    /// When our clock was 0, in nanoseconds since 1970.
+    epoch_ns: u64,
+    per_cpu: PerCpu<Clock>,
+}
+
+static CLOCKS: Once<Clocks> = Once::new();
+
+pub fn init(options: &Options, cpus: usize) {
+    CLOCKS.call_once(|| Clocks {
+        period: options.tick(),
+        timer: options.timer,
+        storm: options.storm,
+        epoch_ns: (arch::time::realtime() * 1_000_000_000).saturating_sub(arch::time::now().as_ticks()),
+        per_cpu: PerCpu::new(cpus, |_| Clock {
+            next_tick: AtomicU64::new(NEVER),
+            armed: AtomicU64::new(NEVER),
+            timers_due: AtomicBool::new(false),
+            spared: AtomicBool::new(false),
+        }),
+    });
+}
+
+fn clocks() -> &'static Clocks {
+    CLOCKS.get().expect("clock::init runs before the first thread")
+}
+
+impl Clocks {
+    /// The first tick after `now` in the phase of `cpu`. Phases are spread over the period, so that CPUs do not tick at the
+    /// same moment.
+    fn next_tick(&self, now: Instant, cpu: CpuId) -> Instant {
+        let period = self.period.as_ticks();
+        let phase = period * u64::from(cpu.0 % PHASES) / u64::from(PHASES);
+        let since_phase = now.as_ticks().saturating_sub(phase);
+        Instant::from_ticks((since_phase / period + 1) * period + phase)
+    }
+}
+
+/// The timer has fired. Interrupts are off.
+pub fn timer_interrupt(progress: impl FnOnce() -> Progress) {
+    let clocks = clocks();
+    let clock = clocks.per_cpu.here();
+    let now = arch::time::now();
+    clock.armed.store(NEVER, Relaxed);
+    watchdog::look(now);
+    if timers::earliest_here() <= now.as_ticks() {
+        clock.timers_due.store(true, Relaxed);
+    }
+
+    let ticked = now.as_ticks() >= clock.next_tick.load(Relaxed);
+    let slice_ended = || clocks.timer == Timer::OneShot && cpus::slice_end().is_some_and(|end| now >= end);
+    if ticked || clocks.storm || slice_ended() {
+        let answer = cpus::tick(progress());
+        let now = arch::time::now();
+        let next = match answer {
+            Tick::Continue | Tick::Reschedule => clocks.next_tick(now, arch::cpu::id()),
+            Tick::Rearm => {
+                clock.spared.store(true, Relaxed);
+                now + clocks.period
+            }
+            Tick::Livelock(livelock) => watchdog::on_livelock(&livelock),
+        };
+        if clocks.timer == Timer::Periodic && clock.next_tick.load(Relaxed) != NEVER {
+            clock.next_tick.store(next.as_ticks(), Relaxed);
+        }
+    }
+    arm();
+}
+
+/// Arms the timer of this CPU for the earliest of what it waits for.
+pub fn arm() {
+    let _off = arch::interrupts::off();
+    let clocks = clocks();
+    let clock = clocks.per_cpu.here();
+    let mut earliest = clock.next_tick.load(Relaxed);
+    if !clock.timers_due.load(Relaxed) {
+        earliest = earliest.min(timers::earliest_here());
+    }
+    if clocks.timer == Timer::OneShot
+        && let Some(end) = cpus::slice_end()
+    {
+        earliest = earliest.min(end.as_ticks());
+    }
+    if earliest == clock.armed.load(Relaxed) {
+        return;
+    }
+    clock.armed.store(earliest, Relaxed);
+    match earliest {
+        NEVER => arch::time::disarm(),
+        deadline => arch::time::arm(Instant::from_ticks(deadline)),
+    }
+}
+
+/// A user thread runs on this CPU from now on: it needs a tick. Interrupts are off.
+pub fn start_tick() {
+    let clocks = clocks();
+    if clocks.timer == Timer::OneShot {
+        arm();
+        return;
+    }
+    let clock = clocks.per_cpu.here();
+    if clock.next_tick.load(Relaxed) == NEVER {
+        let next = clocks.next_tick(arch::time::now(), arch::cpu::id());
+        clock.next_tick.store(next.as_ticks(), Relaxed);
+        arm();
+    }
+}
+
+/// This CPU is about to sleep: it needs no tick. Interrupts are off.
+pub fn stop_tick() {
+    clocks().per_cpu.here().next_tick.store(NEVER, Relaxed);
+    arm();
+}
+
+/// Whether the timer has found sleeping threads of this CPU due: [`run_timers`] wants to be called.
+pub fn timers_due() -> bool {
+    clocks().per_cpu.here().timers_due.load(Relaxed)
+}
+
+/// Wakes the threads of this CPU whose deadline has passed. Not for interrupt handlers.
+pub fn run_timers() {
+    clocks().per_cpu.here().timers_due.store(false, Relaxed);
+    timers::run_due(arch::time::now());
+    arm();
+}
+
+/// Makes the timer interrupt pending if a storm is wanted and the thread has not had its first run: it will hit before the
+/// first instruction. Interrupts are off.
+pub fn storm_before_user_mode(thread: &sched::Thread) {
+    let clocks = clocks();
+    if clocks.storm && !thread.has_had_first_run() {
+        let clock = clocks.per_cpu.here();
+        if !clock.spared.swap(false, Relaxed) {
+            clock.armed.store(NEVER, Relaxed);
+            arch::time::fire_now();
+        }
+    }
+}
+
+/// A CPU whose timer should have fired more than `bound` before `now`, and when it should have.
+pub fn overdue(now: Instant, bound: Duration) -> Option<(CpuId, Instant)> {
+    let latest = now.as_ticks().saturating_sub(bound.as_ticks());
+    let mut clocks = clocks().per_cpu.iter();
+    clocks.find_map(|(cpu, clock)| {
+        let armed = clock.armed.load(Relaxed);
+        (armed < latest).then_some((cpu, Instant::from_ticks(armed)))
+    })
+}
+
+/// The time as programs see it, in nanoseconds since 1970: what the battery-backed clock said at boot, and our clock since.
+pub fn realtime_ns() -> u64 {
+    clocks().epoch_ns + arch::time::now().as_ticks()
+}

@@ -1,0 +1,91 @@
+//! One run: the first program from its start to its end, and what is reported about it.
+
+use crate::options::Options;
+use crate::task::{self, ExitStatus, Process};
+use crate::{cpus, leaks, results, syscall};
+use alloc::{format, string::String, sync::Arc};
+use formats::record::{Accounting, Boot, CpuStats, Event, Exit, FailureKind, Resources, Scheduler, SystemCalls};
+use formats::{Duration, Instant, exit};
+use spin::Once;
+
+/// How long the threads that the first program leaves behind get to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the first program finds in its environment.
+const ENVIRONMENT: [&str; 3] = ["PATH=/bin", "HOME=/", "TINE_RESULTS=/dev/results"];
+
+pub struct Run {
+    first: Arc<Process>,
+    before: Resources,
+    started: Instant,
+    ended: Once<Instant>,
+}
+
+/// What is known of the machine before the first program runs: all of the boot record but its time and size.
+static MACHINE: Once<Boot> = Once::new();
+
+/// Reports that the boot is over. Called by the first thread, right before it enters user mode.
+pub fn announce() {
+    let boot_ns = arch::time::now().as_ticks();
+    let kernel_bytes = mm::usage().total();
+    if let Some(machine) = MACHINE.get() {
+        results::write(&Event::Boot(Boot { boot_ns, kernel_bytes, ..machine.clone() }));
+    }
+}
+
+impl Run {
+    /// Starts the first program.
+    ///
+    /// # Errors
+    /// A sentence that says why it cannot be started.
+    pub fn start(options: &Options, machine: Boot) -> Result<Self, String> {
+        MACHINE.call_once(|| machine);
+        let before = leaks::count();
+        let words = [options.init.clone()].into_iter().chain(options.arguments.iter().cloned());
+        let arguments = words.map(String::into_bytes).collect();
+        let environment = ENVIRONMENT.iter().map(|word| word.as_bytes().to_vec()).collect();
+        let started = arch::time::now();
+        let first = task::first_process(&options.init, arguments, environment)
+            .map_err(|error| format!("the program {} cannot be started: {error:?}", options.init))?;
+        Ok(Self { first, before, started, ended: Once::new() })
+    }
+
+    /// Ends the machine if the first program has ended and all others with it. Called when this CPU is idle.
+    pub fn conclude_if_over(&self) {
+        let Some(status) = self.first.status.get() else { return };
+        let ended = *self.ended.call_once(arch::time::now);
+        if task::live_threads() == 0 {
+            self.conclude(*status, ended - self.started);
+        }
+        task::kill_all();
+        if arch::time::now() - ended > PATIENCE {
+            let left = task::live_threads();
+            results::fatal_failure(FailureKind::Leak, format!("LEAK: {left} threads do not end when they are killed"));
+        }
+    }
+
+    fn conclude(&self, status: ExitStatus, elapsed: Duration) -> ! {
+        task::forget_all();
+        let elapsed_ns = elapsed.as_ticks();
+        let with_idle_time =
+            |stats: CpuStats| CpuStats { idle_ns: elapsed_ns.saturating_sub(stats.busy_ns), ..stats };
+        let cpus = cpus::stats().into_iter().map(with_idle_time).collect();
+        results::write(&Event::Scheduler(Scheduler { elapsed_ns, cpus }));
+        results::write(&Event::SystemCalls(SystemCalls { unknown: syscall::unknown_counts() }));
+        let (before, after) = (self.before, leaks::count());
+        results::write(&Event::Accounting(Accounting { before, after }));
+        if after != before {
+            results::failure(FailureKind::Leak, format!("LEAK: in use before: {before:?}, after: {after:?}"));
+        }
+        let how = match status {
+            ExitStatus::Exited(status) => Exit::Exited { status: status.into() },
+            ExitStatus::Killed { signal, .. } => Exit::Killed { signal: signal.into() },
+        };
+        results::write(&Event::Exit(how));
+        arch::power::exit(match how {
+            _ if results::has_failed() => exit::KERNEL_FAILURE,
+            Exit::Exited { status: 0 } => exit::PASS,
+            _ => exit::PROGRAM_FAILED,
+        })
+    }
+}
