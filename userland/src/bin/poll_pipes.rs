@@ -42,7 +42,7 @@ fn wait_for(file: BorrowedFd, events: PollFlags, limit: PollTimeout) -> anyhow::
     let mut files = [PollFd::new(file, events)];
     let ready = poll(&mut files, limit)?;
     let found = files[0].revents().unwrap_or(PollFlags::empty());
-    ensure!((ready == 1) == !found.is_empty(), "poll returned {ready} and reports {found:?}");
+    ensure!((ready == 0) == found.is_empty(), "poll returned {ready} and reports {found:?}");
     Ok(found)
 }
 
