@@ -29,8 +29,25 @@ mod descriptors;
 #[cfg(target_os = "none")]
 pub mod fpu;
 
-/// Replaced by the platform side's module.
 #[cfg(target_os = "none")]
-pub mod apic {
-    pub fn send(_: formats::CpuId, _: u8) {}
+pub mod acpi;
+#[cfg(target_os = "none")]
+pub mod apic;
+#[cfg(target_os = "none")]
+pub mod boot;
+#[cfg(target_os = "none")]
+pub mod power;
+#[cfg(target_os = "none")]
+pub mod serial;
+#[cfg(target_os = "none")]
+pub mod smp;
+#[cfg(target_os = "none")]
+pub mod time;
+
+/// Arithmetic of [`time`] that the host can test.
+#[cfg(all(test, not(target_os = "none")))]
+#[path = "time"]
+mod time_arithmetic {
+    mod calendar;
+    mod scale;
 }

@@ -1,0 +1,143 @@
+//! What the firmware's ACPI tables say about processors and timers.
+//!
+//! Reads the static tables only (MADT, HPET, FADT); runs no AML. Needs the heap, and a way to reach physical memory that the
+//! loader need not have mapped.
+
+use acpi::address::AddressSpace;
+use acpi::fadt::Fadt;
+use acpi::hpet::HpetInfo;
+use acpi::madt::{Madt, MadtEntry};
+use acpi::{AcpiError, AcpiHandler, AcpiTables, PhysicalMapping};
+use alloc::vec::Vec;
+use core::fmt;
+use core::ptr::NonNull;
+use x86_64::{PhysAddr, VirtAddr};
+
+/// The number by which a local APIC is addressed. Not dense, and beyond 254 only with x2APIC.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ApicId(pub u32);
+
+impl fmt::Debug for ApicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "APIC {}", self.0)
+    }
+}
+
+/// The machine as its firmware describes it.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// The processors that are there and may be used, in the order of the MADT.
+    pub processors: Vec<ApicId>,
+    /// Where the registers of the local APIC are in xAPIC mode.
+    pub local_apic: PhysAddr,
+    /// Where the registers of the high-precision event timer are.
+    pub hpet: Option<PhysAddr>,
+    pub pm_timer: Option<PmTimer>,
+}
+
+/// The ACPI power-management timer: a counter at 3.579545 MHz.
+#[derive(Debug, Clone, Copy)]
+pub struct PmTimer {
+    /// Its I/O port.
+    pub port: u16,
+    /// 24 or 32.
+    pub bits: u32,
+}
+
+/// Why the tables are of no use.
+#[derive(Debug)]
+pub enum Error {
+    /// The root does not lead to a table of processors.
+    Tables(AcpiError),
+    /// The table of processors has no processor that can be used.
+    NoProcessors,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tables(error) => write!(f, "the ACPI tables cannot be read: {error:?}"),
+            Self::NoProcessors => f.write_str("the ACPI tables list no processor that can be used"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// Reads the tables whose root is at `rsdp`. `map` makes a range of physical memory readable, for as long as this function
+/// runs at least.
+///
+/// # Errors
+/// When the root is not one, or there is no MADT in it. A missing timer is no error.
+///
+/// # Safety
+/// `rsdp` is where the firmware or the loader says that the root is, and what `map` returns is a mapping of the memory asked
+/// for.
+pub unsafe fn read(rsdp: PhysAddr, map: &dyn Fn(PhysAddr, usize) -> VirtAddr) -> Result<Machine, Error> {
+    // SAFETY: passed on to our caller.
+    let tables =
+        unsafe { AcpiTables::from_rsdp(Reach(map), rsdp.as_u64() as usize) }.map_err(Error::Tables)?;
+    let madt = tables.find_table::<Madt>().map_err(Error::Tables)?;
+    let mut local_apic = u64::from(madt.get().local_apic_address);
+    let mut processors = Vec::new();
+    for entry in madt.get().entries() {
+        match entry {
+            MadtEntry::LocalApic(entry) if { entry.flags } & ENABLED != 0 && entry.apic_id != 0xff => {
+                add(&mut processors, u32::from(entry.apic_id));
+            }
+            MadtEntry::LocalX2Apic(entry) if { entry.flags } & ENABLED != 0 => {
+                add(&mut processors, entry.x2apic_id)
+            }
+            MadtEntry::LocalApicAddressOverride(entry) => local_apic = entry.local_apic_address,
+            _ => {}
+        }
+    }
+    if processors.is_empty() {
+        return Err(Error::NoProcessors);
+    }
+    let hpet = HpetInfo::new(&tables).ok().map(|hpet| PhysAddr::new_truncate(hpet.base_address as u64));
+    Ok(Machine {
+        processors,
+        local_apic: PhysAddr::new_truncate(local_apic),
+        hpet,
+        pm_timer: pm_timer(&tables),
+    })
+}
+
+/// A processor may be used as it is (ACPI 6.5, table 5.21). One that is only "online capable" is not there yet: an operating
+/// system may start it after it has been plugged in.
+const ENABLED: u32 = 1;
+
+/// A machine may list a processor twice, once for each kind of entry.
+fn add(processors: &mut Vec<ApicId>, id: u32) {
+    if !processors.contains(&ApicId(id)) {
+        processors.push(ApicId(id));
+    }
+}
+
+fn pm_timer(tables: &AcpiTables<Reach<'_>>) -> Option<PmTimer> {
+    let fadt = tables.find_table::<Fadt>().ok()?;
+    let block = fadt.pm_timer_block().ok()??;
+    let port = u16::try_from(block.address).ok().filter(|_| block.address_space == AddressSpace::SystemIo)?;
+    let bits = if { fadt.flags }.pm_timer_is_32_bit() { 32 } else { 24 };
+    Some(PmTimer { port, bits })
+}
+
+/// Lets the `acpi` crate reach physical memory.
+#[derive(Clone)]
+struct Reach<'a>(&'a dyn Fn(PhysAddr, usize) -> VirtAddr);
+
+impl AcpiHandler for Reach<'_> {
+    unsafe fn map_physical_region<T>(
+        &self,
+        physical_address: usize,
+        size: usize,
+    ) -> PhysicalMapping<Self, T> {
+        let at = (self.0)(PhysAddr::new_truncate(physical_address as u64), size);
+        let at = NonNull::new(at.as_mut_ptr()).expect("physical memory is mapped in the upper half");
+        // SAFETY: who called `read` promised that this maps the region.
+        unsafe { PhysicalMapping::new(physical_address, at, size, size, self.clone()) }
+    }
+
+    fn unmap_physical_region<T>(_: &PhysicalMapping<Self, T>) {}
+}
