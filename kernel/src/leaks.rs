@@ -8,6 +8,7 @@ use formats::record::Resources;
 
 /// Counts what is in use, on a quiet machine.
 pub fn count() -> Resources {
+    fs::trim();
     mm::trim();
     Resources {
         frames: (mm::frames::total() - mm::frames::free()) as u64,

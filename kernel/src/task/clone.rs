@@ -4,10 +4,11 @@ use super::process::{Identity, NewProcess};
 use super::{Current, Process, Task, image, table};
 use crate::errno::Errno;
 use crate::fs::{FileTable, FsContext};
+use crate::limits::Limits;
 use crate::signal::{ProcessSignals, ThreadSignals};
 use crate::{cpus, user};
 use arch::user::{USER_END, UserContext};
-use alloc::{boxed::Box, string::String, sync::Arc, sync::Weak, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, sync::Weak, vec::Vec};
 use core::sync::atomic::Ordering::*;
 use formats::{CpuSet, ThreadId};
 use linux_raw_sys::general::*;
@@ -99,7 +100,11 @@ pub fn clone(current: &Current, request: &CloneRequest) -> Result<u32, Errno> {
     } else {
         child_process(current, request, id)?
     };
-    let signals = current.task.signals.fork_copy();
+    let signals = if request.has(CLONE_VM) && !request.has(CLONE_VFORK) {
+        current.task.signals.thread_copy()
+    } else {
+        current.task.signals.fork_copy()
+    };
     let affinity = current.thread.affinity();
     let nice = current.task.nice.load(Relaxed);
     let thread = match Task::spawn(ThreadId(id), &process, signals, user, affinity, nice) {
@@ -160,13 +165,14 @@ fn child_process(current: &Current, request: &CloneRequest, id: u32) -> Result<A
     let files = this.files();
     let files = if request.has(CLONE_FILES) { files } else { files.fork_copy() };
     let signals = if request.has(CLONE_SIGHAND) {
-        this.signals.clone()
+        this.signals.share()
     } else if request.flags & CLONE_CLEAR_SIGHAND != 0 {
         ProcessSignals::new()
     } else {
         this.signals.fork_copy()
     };
     let fs = this.fs.lock().clone();
+    let limits = this.limits.lock().clone();
     let identity = this.identity.lock().clone();
     let parent = if request.has(CLONE_PARENT) {
         this.parent.lock().upgrade().unwrap_or_else(|| this.clone())
@@ -180,6 +186,7 @@ fn child_process(current: &Current, request: &CloneRequest, id: u32) -> Result<A
         fs,
         identity,
         signals,
+        limits,
         group: this.group.load(Relaxed),
         session: this.session.load(Relaxed),
         exit_signal: request.exit_signal,
@@ -217,10 +224,11 @@ pub fn first_process(program: &str, arguments: Vec<Vec<u8>>, environment: Vec<Ve
         fs: context,
         identity: Identity {
             name: image.name,
-            executable: String::from(program),
+            executable: image.executable,
             command_line: image.command_line,
         },
         signals: ProcessSignals::new(),
+        limits: Limits::new(),
         group: id,
         session: id,
         exit_signal: 0,

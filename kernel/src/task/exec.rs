@@ -3,7 +3,7 @@
 use super::{Current, attention, image};
 use crate::errno::Errno;
 use crate::futex;
-use alloc::{string::String, vec::Vec};
+use alloc::vec::Vec;
 use arch::user::UserContext;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -24,7 +24,7 @@ pub fn exec(current: &Current, program: &str, arguments: Vec<Vec<u8>>, environme
     {
         let mut identity = process.identity.lock();
         identity.name = image.name;
-        identity.executable = String::from(program);
+        identity.executable = image.executable;
         identity.command_line = image.command_line;
     }
     unshare_files(current);

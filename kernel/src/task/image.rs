@@ -32,6 +32,8 @@ pub struct Image {
     pub stack: VirtAddr,
     /// At most 15 bytes, as `comm`.
     pub name: String,
+    /// The program's absolute path.
+    pub executable: String,
     /// `argv` as in `/proc/PID/cmdline`.
     pub command_line: Vec<u8>,
 }
@@ -79,6 +81,7 @@ pub fn load(
         entry: VirtAddr::try_new(headers.entry).map_err(|_| Errno::ENOEXEC)?,
         stack,
         name: comm(program),
+        executable: file.path,
         command_line: arguments.iter().flat_map(|word| word.iter().copied().chain([0])).collect(),
     })
 }

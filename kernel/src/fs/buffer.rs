@@ -1,0 +1,112 @@
+//! User memory that a read fills or a write empties, piece by piece.
+
+use crate::errno::Errno;
+use crate::user;
+use linux_raw_sys::general::UIO_MAXIOV;
+use smallvec::{SmallVec, smallvec};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// The most that one call transfers (man 2 read).
+const MAX_TRANSFER: usize = 0x7fff_f000;
+
+/// `struct iovec` (man 3 iovec).
+#[derive(Clone, Copy, FromBytes, IntoBytes)]
+#[repr(C)]
+struct Segment {
+    at: u64,
+    len: u64,
+}
+
+/// The segments of user memory that a system call was given, and how far they are used up.
+///
+/// A bad address ends the transfer: it is `EFAULT` if nothing was moved before, else the transfer is just shorter.
+pub struct UserBuffer {
+    segments: SmallVec<[Segment; 1]>,
+    /// The first segment that is not used up.
+    next: usize,
+    remaining: usize,
+    moved: usize,
+}
+
+impl UserBuffer {
+    /// `len` bytes at address `at`.
+    pub fn new(at: u64, len: usize) -> Self {
+        let len = len.min(MAX_TRANSFER);
+        Self { segments: smallvec![Segment { at, len: len as u64 }], next: 0, remaining: len, moved: 0 }
+    }
+
+    /// What an array of `count` `struct iovec` at `at` says (man 2 readv).
+    ///
+    /// # Errors
+    /// `EINVAL` for more than 1024 segments or an overflowing total; `EFAULT`.
+    pub fn from_vectors(at: u64, count: usize) -> Result<Self, Errno> {
+        if count > UIO_MAXIOV as usize {
+            return Err(Errno::EINVAL);
+        }
+        let mut segments: SmallVec<[Segment; 1]> = user::read_array::<Segment>(at, count)?.into();
+        let mut total = 0;
+        for segment in &mut segments {
+            if i64::try_from(segment.len).is_err() {
+                return Err(Errno::EINVAL);
+            }
+            segment.len = segment.len.min((MAX_TRANSFER - total) as u64);
+            total += segment.len as usize;
+        }
+        Ok(Self { segments, next: 0, remaining: total, moved: 0 })
+    }
+
+    /// Bytes still to be moved.
+    pub fn remaining(&self) -> usize {
+        self.remaining
+    }
+
+    /// Copies as much of `bytes` to the user as fits and returns how much that was.
+    pub fn fill(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
+        self.each_piece(bytes.len(), |at, from, len| user::write_bytes(at, &bytes[from..from + len]))
+    }
+
+    /// Writes up to `len` zeroes.
+    pub fn fill_zeroes(&mut self, len: usize) -> Result<usize, Errno> {
+        self.each_piece(len, |at, _, len| user::zero(at, len))
+    }
+
+    /// Copies up to `to.len()` bytes from the user and returns how many.
+    pub fn drain(&mut self, to: &mut [u8]) -> Result<usize, Errno> {
+        self.each_piece(to.len(), |at, from, len| user::read_bytes(at, &mut to[from..from + len]))
+    }
+
+    /// Passes over up to `len` bytes without looking at them.
+    pub fn skip(&mut self, len: usize) -> usize {
+        // Nothing is touched, so nothing can fail.
+        self.each_piece(len, |_, _, _| Ok(())).unwrap_or(0)
+    }
+
+    /// Calls `copy` with an address, the number of bytes done in this call, and a length for each contiguous piece.
+    fn each_piece(
+        &mut self,
+        most: usize,
+        mut copy: impl FnMut(u64, usize, usize) -> Result<(), Errno>,
+    ) -> Result<usize, Errno> {
+        let most = most.min(self.remaining);
+        let mut done = 0;
+        while done < most {
+            let segment = &mut self.segments[self.next];
+            let len = (most - done).min(segment.len as usize);
+            if len == 0 {
+                self.next += 1;
+                continue;
+            }
+            match copy(segment.at, done, len) {
+                Ok(()) => {}
+                Err(_) if self.moved > 0 => break,
+                Err(error) => return Err(error),
+            }
+            segment.at = segment.at.wrapping_add(len as u64);
+            segment.len -= len as u64;
+            self.remaining -= len;
+            self.moved += len;
+            done += len;
+        }
+        Ok(done)
+    }
+}

@@ -1,0 +1,79 @@
+//! `/dev`: character devices.
+
+mod console;
+mod memory;
+pub mod random;
+mod results;
+
+use super::directory::{Builder, Directory};
+use super::{DeviceId, File, Inode, Kind, Metadata};
+use crate::errno::Errno;
+use crate::task::Current;
+use alloc::sync::Arc;
+
+/// The file system of device nodes.
+const FILE_SYSTEM: DeviceId = DeviceId::new(0, 6);
+
+/// A name for a device.
+struct Node {
+    metadata: Metadata,
+    open: fn(Metadata) -> Arc<dyn File>,
+}
+
+impl Inode for Node {
+    fn metadata(&self) -> Metadata {
+        self.metadata
+    }
+
+    fn open(self: Arc<Self>) -> Result<Arc<dyn File>, Errno> {
+        Ok((self.open)(self.metadata))
+    }
+
+    fn check_writable(&self) -> Result<(), Errno> {
+        Ok(())
+    }
+}
+
+/// Name, device number (Linux `Documentation/admin-guide/devices.txt`), and what opening it gives.
+type Row = (&'static str, DeviceId, fn(Metadata) -> Arc<dyn File>);
+
+const CONSOLE: DeviceId = DeviceId::new(5, 1);
+
+/// `results` is Tine's own, with a number from the range for local use.
+const NODES: &[Row] = &[
+    ("null", DeviceId::new(1, 3), |metadata| Arc::new(memory::Null(metadata))),
+    ("zero", DeviceId::new(1, 5), |metadata| Arc::new(memory::Zero(metadata))),
+    ("full", DeviceId::new(1, 7), |metadata| Arc::new(memory::Full(metadata))),
+    ("random", DeviceId::new(1, 8), |metadata| Arc::new(random::Random(metadata))),
+    ("urandom", DeviceId::new(1, 9), |metadata| Arc::new(random::Random(metadata))),
+    ("tty", DeviceId::new(5, 0), |metadata| Arc::new(console::Console(metadata))),
+    ("console", CONSOLE, |metadata| Arc::new(console::Console(metadata))),
+    ("results", DeviceId::new(240, 0), |metadata| Arc::new(results::Results::new(metadata))),
+];
+
+fn node_metadata(number: u64, represents: DeviceId) -> Metadata {
+    Metadata { represents, ..Metadata::new(Kind::CharDevice, 0o666, number, FILE_SYSTEM) }
+}
+
+/// The console, as the first process has it open.
+pub fn console() -> Arc<dyn File> {
+    Arc::new(console::Console(node_metadata(1, CONSOLE)))
+}
+
+pub fn directory() -> Arc<Directory> {
+    let mut directory = Builder::new(Metadata::new(Kind::Directory, 0o755, 1, FILE_SYSTEM));
+    for (number, (name, device, open)) in (2..).zip(NODES) {
+        let metadata = node_metadata(number, *device);
+        directory.insert(name, Arc::new(Node { metadata, open: *open }));
+    }
+    directory.build()
+}
+
+/// Gives other threads their turn in the middle of a long transfer. False when the transfer should end here, because a
+/// signal has come.
+fn may_go_on(current: &Current) -> bool {
+    if crate::cpus::needs_reschedule() {
+        current.schedule(sched::Leave::Preempt);
+    }
+    !current.task.is_interrupted()
+}

@@ -1,0 +1,67 @@
+//! Files: the tree of names, open file descriptions, descriptors.
+//!
+//! Three layers, as in every Unix. An [`Inode`] is a thing with a place in the tree, a [`Dentry`] is that place. A [`File`]
+//! is what can be read, written and waited for; pipes are files without an inode. A [`Description`] is one use of a file,
+//! with an offset and flags, and a [`FileTable`] gives descriptions the numbers that programs know.
+//!
+//! The tree is fixed at boot: the read-only initramfs, with `/dev` and `/proc` in it. The system calls on files are in
+//! [`crate::syscall`].
+
+mod buffer;
+mod context;
+mod dentry;
+mod description;
+mod dev;
+mod directory;
+mod event_counter;
+mod file;
+mod initramfs;
+mod inode;
+mod pipe;
+mod proc;
+mod program;
+mod ring;
+mod table;
+
+pub use buffer::UserBuffer;
+pub use context::FsContext;
+pub use dentry::{Dentry, LastLink};
+pub use description::{Description, live_descriptions};
+pub use dev::random;
+pub use directory::OpenDirectory;
+pub use event_counter::EventCounter;
+pub use file::{File, Readiness, Request, Seeking};
+pub use initramfs::trim;
+pub use inode::{DeviceId, Entry, Inode, Kind, Metadata};
+pub use pipe::{Pipe, pipe};
+pub use program::{Program, open_program};
+pub use table::{FileTable, MAX_DESCRIPTORS};
+
+use crate::errno::Errno;
+use alloc::sync::Arc;
+use spin::Once;
+
+static ROOT: Once<Arc<Dentry>> = Once::new();
+
+/// Builds the tree out of the initramfs, a `newc` cpio archive. Called once, before the first process.
+pub fn init(archive: &'static [u8]) {
+    ROOT.call_once(|| {
+        let mut root = initramfs::read(archive);
+        root.insert("dev", dev::directory());
+        root.insert("proc", proc::directory());
+        Dentry::root(root.build())
+    });
+}
+
+/// The root directory.
+pub fn root() -> Arc<Dentry> {
+    ROOT.get().expect("fs::init runs before the first process").clone()
+}
+
+/// The file at `path`, symbolic links followed.
+///
+/// # Errors
+/// `ENOENT`, `ENOTDIR`, `ELOOP`, `ENAMETOOLONG` (man 7 path_resolution).
+pub fn lookup(path: &str, context: &FsContext) -> Result<Arc<Dentry>, Errno> {
+    context.directory().resolve(path, LastLink::Follow)
+}
