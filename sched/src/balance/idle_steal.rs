@@ -24,7 +24,7 @@ impl Balancer for IdleSteal {
     }
 
     fn on_idle(&self, cpu: CpuId, machine: &MachineView) -> Victims {
-        loaded_by_distance(cpu, machine).into_iter().collect()
+        loaded_by_distance(cpu, machine)
     }
 
     fn pulls(&self) -> bool {

@@ -4,9 +4,10 @@ mod idle_steal;
 mod none;
 mod two_choices;
 
-use crate::{Config, MachineView};
+use crate::{Config, Distance, MachineView};
 use alloc::boxed::Box;
 use arrayvec::ArrayVec;
+use core::cmp::Reverse;
 use formats::{CpuId, CpuSet, ThreadId};
 
 pub use idle_steal::IDLE_STEAL;
@@ -52,8 +53,13 @@ impl Victims {
         let _ = self.0.try_push(cpu);
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = CpuId> + '_ {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = CpuId> + '_ {
         self.0.iter().copied()
+    }
+
+    /// Makes the victim at `index` the first choice, in exchange with the one that was.
+    pub fn prefer(&mut self, index: usize) {
+        self.0.swap(0, index);
     }
 }
 
@@ -114,16 +120,20 @@ fn least_loaded(thread: &ThreadView, machine: &MachineView) -> CpuId {
 }
 
 /// The CPUs on which threads wait, nearest to `cpu` first, the longest queue first among equally near ones.
-fn loaded_by_distance(cpu: CpuId, machine: &MachineView) -> ArrayVec<CpuId, { CpuSet::CAPACITY }> {
-    let others = CpuId::first(machine.topology().cpus());
-    let mut victims: ArrayVec<(_, CpuId), { CpuSet::CAPACITY }> = others
-        .filter(|victim| *victim != cpu)
-        .map(|victim| (machine.waiting(victim), victim))
-        .filter(|(waiting, _)| *waiting > 0)
-        .map(|(waiting, victim)| {
-            ((machine.topology().distance(cpu, victim), core::cmp::Reverse(waiting)), victim)
-        })
-        .collect();
-    victims.sort_unstable();
-    victims.into_iter().map(|(_, victim)| victim).collect()
+fn loaded_by_distance(cpu: CpuId, machine: &MachineView) -> Victims {
+    let mut best: ArrayVec<(Distance, Reverse<u32>, CpuId), { Victims::CAPACITY }> = ArrayVec::new();
+    for victim in CpuId::first(machine.topology().cpus()) {
+        let waiting = machine.waiting(victim);
+        if waiting == 0 || victim == cpu {
+            continue;
+        }
+        let key = (machine.topology().distance(cpu, victim), Reverse(waiting), victim);
+        let rank = best.partition_point(|better| *better < key);
+        if best.is_full() {
+            best.truncate(Victims::CAPACITY - usize::from(rank < Victims::CAPACITY));
+        }
+        // Full still: it is worse than all that are kept.
+        let _ = best.try_insert(rank.min(best.len()), key);
+    }
+    best.into_iter().map(|(_, _, victim)| victim).collect()
 }

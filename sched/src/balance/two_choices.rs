@@ -37,14 +37,15 @@ impl Balancer for TwoChoices {
     }
 
     fn on_idle(&self, cpu: CpuId, machine: &MachineView) -> Victims {
-        let mut loaded = loaded_by_distance(cpu, machine);
-        if loaded.len() > 1 {
-            let (a, b) = (machine.random(cpu, loaded.len()), machine.random(cpu, loaded.len()));
-            let longer = if machine.waiting(loaded[b]) > machine.waiting(loaded[a]) { b } else { a };
+        let mut victims = loaded_by_distance(cpu, machine);
+        let count = victims.iter().len();
+        let drawn = (machine.random(cpu, count), machine.random(cpu, count));
+        let waiting = |index| victims.iter().nth(index).map(|victim| machine.waiting(victim));
+        if count > 1 {
             // The others stay as second choices, for when a third CPU was quicker.
-            loaded.swap(0, longer);
+            victims.prefer(if waiting(drawn.1) > waiting(drawn.0) { drawn.1 } else { drawn.0 });
         }
-        loaded.into_iter().collect()
+        victims
     }
 
     fn pulls(&self) -> bool {
