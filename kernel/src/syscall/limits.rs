@@ -1,0 +1,36 @@
+//! System calls on resource limits (man 2 getrlimit).
+
+use crate::errno::Errno;
+use crate::limits::Limit;
+use crate::task::{self, Current};
+use crate::user;
+
+pub fn getrlimit(current: &Current, resource: u32, to: u64) -> Result<u64, Errno> {
+    let limit = current.task.process.limits.lock().get(resource)?;
+    user::write(to, &limit)?;
+    Ok(0)
+}
+
+pub fn setrlimit(current: &Current, resource: u32, from: u64) -> Result<u64, Errno> {
+    let limit: Limit = user::read(from)?;
+    current.task.process.limits.lock().set(resource, limit)?;
+    Ok(0)
+}
+
+pub fn prlimit64(current: &Current, id: u32, resource: u32, new: u64, old: u64) -> Result<u64, Errno> {
+    let process = match id {
+        0 => current.task.process.clone(),
+        id => task::find_process(id).ok_or(Errno::ESRCH)?,
+    };
+    let new: Option<Limit> = if new == 0 { None } else { Some(user::read(new)?) };
+    let before = {
+        let mut limits = process.limits.lock();
+        let before = limits.get(resource)?;
+        if let Some(new) = new {
+            limits.set(resource, new)?;
+        }
+        before
+    };
+    user::write_if_wanted(old, &before)?;
+    Ok(0)
+}
