@@ -78,6 +78,11 @@ fn format() -> &'static Format {
     FORMAT.get().expect("cpu::init comes before user threads")
 }
 
+/// The state components that are saved (XCR0); 0 where there is just FXSAVE.
+pub fn components() -> u64 {
+    format().components
+}
+
 /// The vector state of a thread.
 pub struct State {
     area: NonNull<u8>,

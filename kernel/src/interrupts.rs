@@ -46,7 +46,7 @@ impl Handlers for Kernel {
     }
 
     fn page_fault(&self, address: VirtAddr, error: u64, _frame: &KernelFrame) -> bool {
-        let access = crate::signal::fault::access_of(error);
+        let access = mm::Access::from_error_code(error);
         let thread = cpus::current_thread();
         let space = Task::of(&thread).and_then(|task| task.process.space());
         space.is_some_and(|space| space.fault(address, access).is_ok())

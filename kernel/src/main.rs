@@ -21,6 +21,7 @@ mod fs;
 mod futex;
 mod interrupts;
 mod leaks;
+mod limits;
 mod lock;
 mod options;
 mod panic;

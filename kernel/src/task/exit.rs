@@ -53,6 +53,7 @@ pub(super) fn finish(current: &Current) {
     let task = &current.task;
     let process = &task.process;
 
+    futex::exit_robust_list(current);
     let clear = task.clear_child_tid.swap(0, Relaxed);
     if clear != 0 && user::write(clear, &0u32).is_ok() {
         futex::wake(current, clear, 1);
@@ -64,6 +65,7 @@ pub(super) fn finish(current: &Current) {
         threads.retain(|other| !Arc::ptr_eq(other, task));
         threads.is_empty()
     };
+    signal::thread_ends(task);
     if is_last {
         end_process(current, process);
     }
@@ -127,10 +129,11 @@ fn notify_parent(process: &Arc<Process>, status: ExitStatus) {
         let parent = process.parent.lock().clone();
         let Some(parent_now) = parent.upgrade() else { return };
         let exit_signal = process.exit_signal.load(Relaxed);
+        if exit_signal != 0 {
+            signal::send_child_ended(&parent_now, exit_signal, process, status);
+        }
         if signal::parent_ignores_child(&parent_now, exit_signal) {
             super::wait::reap(&parent_now, process);
-        } else if exit_signal != 0 {
-            signal::send_child_ended(&parent_now, exit_signal, process, status);
         }
         parent_now.child_ended.wake_all();
         if process.parent.lock().ptr_eq(&parent) {

@@ -2,6 +2,7 @@
 
 use super::{ExitStatus, Task, attention, table};
 use crate::fs::{FileTable, FsContext};
+use crate::limits::Limits;
 use crate::lock::{Lock, rank};
 use crate::signal::ProcessSignals;
 use crate::wait::WaitQueue;
@@ -22,6 +23,8 @@ pub struct Process {
     pub fs: Lock<FsContext, { rank::PROCESS }>,
     pub identity: Lock<Identity, { rank::PROCESS }>,
     pub signals: Arc<ProcessSignals>,
+    /// Resource limits (man 2 getrlimit).
+    pub limits: Lock<Limits, { rank::PROCESS }>,
     /// Process group and session (man 2 setpgid, setsid).
     pub group: AtomicU32,
     pub session: AtomicU32,
@@ -64,6 +67,7 @@ pub struct NewProcess {
     pub fs: FsContext,
     pub identity: Identity,
     pub signals: Arc<ProcessSignals>,
+    pub limits: Limits,
     pub group: u32,
     pub session: u32,
     pub exit_signal: u32,
@@ -80,6 +84,7 @@ impl Process {
             fs: Lock::new(new.fs),
             identity: Lock::new(new.identity),
             signals: new.signals,
+            limits: Lock::new(new.limits),
             group: AtomicU32::new(new.group),
             session: AtomicU32::new(new.session),
             exit_signal: AtomicU32::new(new.exit_signal),
