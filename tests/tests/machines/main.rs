@@ -1,0 +1,12 @@
+//! Promises that are kept by a whole machine: each module boots some, and reads their results.
+
+mod accounting;
+mod apic;
+mod exhaustion;
+mod fifty_boots;
+mod first_run;
+mod fork;
+mod many_cpus;
+mod policies;
+mod same_as_linux;
+mod starvation;

@@ -1,0 +1,114 @@
+//! Every program ends on Tine as it ends on Linux, and prints the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+use tests::{Require, Step, run, sequence, steps};
+use tine::{Machine, machine};
+
+/// What is compared. Programs print nothing that differs from run to run, unless they are told to be verbose.
+const COMMANDS: [&str; 23] = [
+    "hello",
+    "hello Tine",
+    "true_program",
+    "fork_progress_test",
+    "fork_spin_stress --millis 5 --rounds 2",
+    "memory_isolation",
+    "shared_file_descriptions",
+    "wait_semantics",
+    "tlb_shootdown",
+    "fpu_migration",
+    "affinity_test",
+    "fork_exit_storm --count 500",
+    "memory_hog --limit 32",
+    "fork_bomb --limit 100",
+    "spawn_programs",
+    "threads_and_futexes",
+    "signals_test",
+    "clock_test",
+    "poll_pipes",
+    "message_storm",
+    "message_storm --threads",
+    "one_instruction",
+    "kill_running",
+];
+
+/// Programs whose output is figures, or which are used to run the others.
+const NOT_COMPARED: [&str; 3] = ["first_tick_migration", "micro_bench", "sequence"];
+
+fn programs() -> BTreeMap<String, PathBuf> {
+    machine().prepare().unwrap_or_else(|error| panic!("{error:#}")).guest.programs
+}
+
+/// The program's status on the host, and what it prints.
+fn on_linux(programs: &BTreeMap<String, PathBuf>, command: &str) -> (Option<i32>, String) {
+    let mut words = command.split_whitespace();
+    let path = words
+        .next()
+        .and_then(|name| programs.get(name))
+        .unwrap_or_else(|| panic!("no program for {command}"));
+    let output = Command::new(path).args(words).output().unwrap_or_else(|error| panic!("{command}: {error}"));
+    assert!(
+        output.status.success(),
+        "on Linux, {command} fails: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn same_on(machine: Machine) {
+    let programs = programs();
+    let outcome = run(&sequence(machine.timeout(Duration::from_secs(300)), COMMANDS));
+    let steps = steps(&outcome);
+    let differences: Vec<String> =
+        COMMANDS.iter().filter_map(|command| difference(&programs, command, &steps)).collect();
+    outcome.require(differences.is_empty(), differences.join("\n"));
+    outcome.check().unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+/// How Tine's result for `command` differs from Linux's.
+fn difference(programs: &BTreeMap<String, PathBuf>, command: &str, steps: &[Step]) -> Option<String> {
+    let Some(step) = steps.iter().find(|step| step.command == command) else {
+        return Some(format!("{command}: did not end"));
+    };
+    let (status, stdout) = on_linux(programs, command);
+    if step.status != status {
+        return Some(format!(
+            "{command}: status {:?}, signal {:?}, not {status:?}",
+            step.status, step.signal
+        ));
+    }
+    let expected: BTreeSet<&str> = stdout.lines().collect();
+    let unexpected: Vec<&str> = step.stdout.lines().filter(|line| !expected.contains(line)).collect();
+    (step.stdout != stdout).then(|| format!("{command}: other output, in particular {unexpected:?}"))
+}
+
+#[test]
+fn on_four_cpus() {
+    same_on(machine());
+}
+
+#[test]
+fn on_one_cpu() {
+    same_on(machine().smp(1));
+}
+
+#[test]
+fn in_one_shot_mode() {
+    same_on(machine().oneshot());
+}
+
+#[test]
+fn with_the_kernels_assertions() {
+    same_on(machine().checked());
+}
+
+#[test]
+fn no_program_is_forgotten() {
+    let compared = COMMANDS.iter().filter_map(|command| command.split_whitespace().next());
+    let listed: BTreeSet<&str> = compared.chain(NOT_COMPARED).collect();
+    let programs = programs();
+    let existing: BTreeSet<&str> = programs.keys().map(String::as_str).collect();
+    assert_eq!(listed, existing);
+}
