@@ -95,13 +95,15 @@ impl<P: Platform> Core<P> {
         let arms = self.config.timer == Timer::OneShot && queue.waiting() == 0;
         let alone = idle && queue.waiting() == 0;
         queue.push(to, token, why, now, &self.machine);
+        if alone {
+            // With the lock held: `to` enters the mask again only after it has run this thread.
+            self.machine.idle.remove(to);
+        }
         drop(queue);
         if preempts || arms {
             self.call(to, here);
         }
-        if alone {
-            self.machine.idle.remove(to);
-        } else {
+        if !alone {
             self.offer(to, &affinity, here);
         }
         Ok(())
