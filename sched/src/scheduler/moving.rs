@@ -11,34 +11,28 @@ impl<P: Platform> Core<P> {
     pub fn set_affinity(&self, thread: &Thread, set: CpuSet, here: CpuId) {
         thread.store_affinity(set.and(&self.machine.topology().all()));
         self.platform.interleave();
-        loop {
-            let at = thread.cpu();
-            let mut queue = self.lock(at);
-            if thread.cpu() != at {
-                // It moved on.
-                continue;
-            }
-            if self.may_stay(thread, at, queue.online) {
-                let waits = queue.waiting() > 0;
-                drop(queue);
-                if waits {
-                    // It may have become welcome on a CPU that is idle.
-                    self.offer(at, &thread.affinity(), here);
-                }
-                return;
-            }
-            if queue.current().id() == thread.id() {
-                drop(queue);
-                self.call(at, here);
-                return;
-            }
-            // If it is not in the queue, it sleeps or is in somebody's hands, who looks at the new set on arrival.
-            let token = queue.remove(at, thread.id(), &self.machine);
+        // Whoever takes it elsewhere from here on will look at the new set on arrival, because that writes `cpu` first.
+        let at = thread.cpu();
+        let mut queue = self.lock(at);
+        if self.may_stay(thread, at, queue.online) {
+            let waits = queue.waiting() > 0;
             drop(queue);
-            if let Some(token) = token {
-                self.settle_in(token, Placement::Move, Cause::Affinity, Enqueue::Migrate, here);
+            if waits {
+                // It may have become welcome on a CPU that is idle.
+                self.offer(at, &thread.affinity(), here);
             }
             return;
+        }
+        if queue.current().id() == thread.id() {
+            drop(queue);
+            self.call(at, here);
+            return;
+        }
+        // If it is not in the queue, it sleeps or is in somebody's hands.
+        let token = queue.remove(at, thread.id(), &self.machine);
+        drop(queue);
+        if let Some(token) = token {
+            self.settle_in(token, Placement::Move, Cause::Affinity, Enqueue::Migrate, here);
         }
     }
 

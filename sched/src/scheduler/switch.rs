@@ -204,7 +204,9 @@ impl<P: Platform> Core<P> {
         if !self.machine.is_online(here) {
             return None;
         }
-        self.balancer.on_idle(here, &self.machine).iter().find_map(|victim| self.steal_from(victim, here))
+        let victims = self.balancer.on_idle(here, &self.machine);
+        self.platform.interleave();
+        victims.iter().find_map(|victim| self.steal_from(victim, here))
     }
 
     fn steal_from(&self, victim: CpuId, here: CpuId) -> Option<Runnable> {

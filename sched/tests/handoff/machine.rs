@@ -117,7 +117,8 @@ impl Machine {
         match *action {
             Action::Start(id) => self.core.start(&self.threads[id], here),
             Action::Yield => return self.core.reschedule(here, Leave::Yield),
-            Action::Down => return self.down(current, here),
+            Action::Down if !self.down(current) => return self.core.reschedule(here, Leave::Block),
+            Action::Down => {}
             Action::Up(id) => {
                 self::guest(&self.threads[id]).semaphore.fetch_add(1, SeqCst);
                 self.core.wake(&self.threads[id], here);
@@ -139,16 +140,17 @@ impl Machine {
         self.core.needs_reschedule(here).then(|| self.core.reschedule(here, Leave::Preempt)).flatten()
     }
 
-    fn down(&self, thread: &Arc<Thread>, here: CpuId) -> Option<Switch> {
-        let guest = guest(thread);
-        self.core.announce_sleep(thread);
-        if guest.semaphore.fetch_update(SeqCst, SeqCst, |count| count.checked_sub(1)).is_ok() {
-            self.core.cancel_sleep(thread);
-            return None;
+    /// Whether the semaphore was positive. If not, the sleep is announced, and the thread tries again afterwards.
+    fn down(&self, current: &Arc<Thread>) -> bool {
+        let guest = guest(current);
+        self.core.announce_sleep(current);
+        let positive = guest.semaphore.fetch_update(SeqCst, SeqCst, |count| count.checked_sub(1)).is_ok();
+        if positive {
+            self.core.cancel_sleep(current);
+        } else {
+            guest.done.fetch_sub(1, SeqCst);
         }
-        // Not done: it tries again when it goes on.
-        guest.done.fetch_sub(1, SeqCst);
-        self.core.reschedule(here, Leave::Block)
+        positive
     }
 
     /// Saves one context and loads the other.

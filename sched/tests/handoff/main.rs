@@ -76,6 +76,12 @@ fn a_thread_is_where_it_may_be_whoever_moves_it_meanwhile() {
 }
 
 #[test]
+fn a_thread_that_is_pinned_while_it_is_on_its_way_goes_back() {
+    check(2, &[&[Start(1), Pin(1, &[A]), Up(1), Yield], &[Down, Assert(&[A])]]);
+    check(2, &[&[Start(1), Start(2), Yield, Pin(1, &[B]), Up(1)], &[Yield, Down, Assert(&[B])], &[Yield]]);
+}
+
+#[test]
 fn a_waiting_thread_and_an_idle_cpu_do_not_miss_each_other() {
     let conserving = balance::balancers().iter().filter(|balancer| balancer.conserves_work);
     for balancer in conserving {

@@ -257,6 +257,12 @@ impl Machine {
         Ok(())
     }
 
+    /// Whether `cpu` would do anything in [`go_on`](Self::go_on).
+    pub fn has_a_reason(&self, cpu: CpuId) -> bool {
+        let state = &self.cpus[cpu.index()];
+        state.attention || state.switching || self.core.platform().is_kicked(cpu)
+    }
+
     fn reschedule(&mut self, cpu: CpuId, why: Leave) -> Check {
         let before = self.running(cpu);
         let switch = self.core.reschedule(cpu, why);
@@ -364,100 +370,6 @@ impl Machine {
 
     fn may_be(&self, model: &Model, cpu: CpuId) -> bool {
         self.core.machine().is_online(cpu) && (model.thread.may_run_on(cpu) || model.displaced)
-    }
-
-    /// Lets everything happen that is under way, and checks that nothing that should happen was forgotten. Work is
-    /// conserved at once where all threads may run everywhere, and otherwise after as many ticks as there are CPUs.
-    pub fn settle(&mut self) -> Check {
-        self.come_to_rest()?;
-        let online = self.core.machine().online();
-        let pinned =
-            |model: &Model| model.doing != Doing::Dead && model.thread.affinity().and(&online) != online;
-        let patience = if self.threads.values().any(pinned) { self.cpus.len() } else { 0 };
-        for _ in 0..patience {
-            if self.wasted().is_none() {
-                break;
-            }
-            for cpu in online.iter().filter(|cpu| self.running(*cpu).is_some()).collect::<Vec<_>>() {
-                self.tick(cpu, RAN)?;
-            }
-            self.come_to_rest()?;
-        }
-        match self.wasted() {
-            Some((cpu, id)) => {
-                Err(format!("{cpu} idles while {id} waits on {}", self.model(id).thread.cpu()))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// An idle CPU and a thread that waits elsewhere and could run there, if the balancer promises that there is none.
-    fn wasted(&self) -> Option<(CpuId, ThreadId)> {
-        let idle = self.core.machine().online().iter().filter(|cpu| self.running(*cpu).is_none());
-        let ready = || self.threads.iter().filter(|(_, model)| model.doing == Doing::Ready);
-        idle.filter(|_| self.conserves_work)
-            .find_map(|cpu| ready().find(|(_, model)| model.thread.may_run_on(cpu)).map(|(id, _)| (cpu, *id)))
-    }
-
-    /// Goes on until no CPU has a reason to do anything.
-    fn come_to_rest(&mut self) -> Check {
-        let cpus: Vec<_> = self.cpu_ids().collect();
-        for round in 0.. {
-            ensure!(round < 1_000, "the machine does not come to rest");
-            let busy = |cpu: &Cpu| cpu.attention || cpu.switching;
-            let kicked = |cpu: CpuId| self.core.platform().is_kicked(cpu);
-            if !cpus.iter().any(|cpu| busy(&self.cpus[cpu.index()]) || kicked(*cpu)) {
-                break;
-            }
-            for cpu in &cpus {
-                self.go_on(*cpu)?;
-            }
-        }
-        let machine = self.core.machine();
-        for cpu in machine.online().iter() {
-            ensure!(!self.core.needs_reschedule(cpu), "{cpu} should reschedule and does not know it");
-            let idle = self.running(cpu).is_none();
-            ensure!(!idle || machine.waiting(cpu) == 0, "{cpu} sleeps while a thread waits on it");
-        }
-        Ok(())
-    }
-
-    /// How many proposals of the policies the core had to repair.
-    pub fn repairs(&self) -> u64 {
-        self.cpu_ids().map(|cpu| self.core.repairs(cpu)).sum()
-    }
-
-    /// Ends all threads: each is woken, allowed everywhere, and exits when it runs. A thread that the policies lost
-    /// never does.
-    pub fn drain(&mut self) -> Check {
-        let online = self.core.machine().online();
-        let here = online.first().ok_or("no CPU is online")?;
-        for cpu in self.cpu_ids().collect::<Vec<_>>() {
-            self.finish(cpu)?;
-        }
-        for id in self.threads.keys().copied().collect::<Vec<_>>() {
-            self.set_affinity(id, CpuSet::ALL, here)?;
-            self.wake(id, here)?;
-        }
-        for _ in 0..=2 * self.threads.len() {
-            self.settle()?;
-            for cpu in online.iter() {
-                self.exit(cpu)?;
-            }
-        }
-        self.settle()?;
-        match self.threads.iter().find(|(_, model)| model.doing != Doing::Dead) {
-            Some((id, model)) => Err(format!("{id} never got to its end: it is {:?}", model.doing)),
-            None => Ok(()),
-        }
-    }
-
-    /// After [`drain`](Self::drain): each thread's memory comes back when its last user lets go of it.
-    pub fn all_memory_comes_back(self) -> Check {
-        for (id, model) in self.threads {
-            ensure!(Arc::strong_count(&model.thread) == 1, "something still holds {id}");
-        }
-        Ok(())
     }
 }
 

@@ -9,3 +9,4 @@ mod mutants;
 mod platform;
 mod promises;
 mod random;
+mod rest;
