@@ -4,6 +4,7 @@
 //! Interleavings inside a call of the core are not explored here: that is what `tests/handoff` does.
 
 mod conformance;
+mod first_tick;
 mod machine;
 mod mutants;
 mod platform;
