@@ -11,16 +11,24 @@ use std::collections::HashMap;
 
 std::thread_local! {
     static TLBS: RefCell<HashMap<(CpuId, Page), Found>> = RefCell::default();
+    static ROUNDS: RefCell<Vec<CpuSet>> = RefCell::default();
 }
 
 /// Forgets all translations of all processors of this thread.
 pub fn reset() {
     TLBS.with_borrow_mut(HashMap::clear);
+    take_rounds();
     arch::cpu::pretend_to_be(CpuId::BOOT);
+}
+
+/// Who was told to forget something since the last call, round by round.
+pub fn take_rounds() -> Vec<CpuSet> {
+    ROUNDS.take()
 }
 
 /// What `machine::shootdown` does in tests. What a processor could reach until now must not be free yet.
 pub fn shootdown(cpus: &CpuSet, flush: Flush) {
+    ROUNDS.with_borrow_mut(|rounds| rounds.push(*cpus));
     TLBS.with_borrow_mut(|tlbs| {
         for ((cpu, page), found) in tlbs.iter() {
             assert!(owners(found) != 0, "{cpu} can still reach a free frame through {page:?}");

@@ -58,6 +58,11 @@ pub fn boot() -> Machine {
 }
 
 impl Machine {
+    /// What is in use now may stay so after the test.
+    pub fn keep(&mut self) {
+        self.free -= self.used();
+    }
+
     /// Frames that the test has in use now.
     pub fn used(&self) -> usize {
         crate::trim();

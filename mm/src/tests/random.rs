@@ -419,7 +419,7 @@ fn remap(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn spaces_behave_like_the_model(ops in proptest::collection::vec(ops(), 1..120)) {
