@@ -9,10 +9,14 @@
 mod buddy;
 mod cache;
 mod frame;
+#[cfg(test)]
+mod injection;
 mod table;
 
 pub use buddy::MAX_ORDER;
 pub use frame::{Block, Borrowed, Frame};
+#[cfg(test)]
+pub(crate) use injection::{failing_after, injected_failure};
 
 use crate::machine::{self, IrqLock};
 use crate::{OutOfMemory, PAGE, Region, RegionKind};
@@ -272,42 +276,6 @@ pub fn is_low() -> bool {
 #[cfg(not(test))]
 fn injected_failure(_: Purpose) -> Result<(), OutOfMemory> {
     Ok(())
-}
-
-#[cfg(test)]
-pub(crate) use injection::*;
-
-/// Allocations that fail on demand.
-#[cfg(test)]
-mod injection {
-    use super::Purpose;
-    use crate::OutOfMemory;
-    use std::cell::Cell;
-
-    std::thread_local! {
-        static ALLOWED: Cell<usize> = const { Cell::new(usize::MAX) };
-    }
-
-    /// Lets this thread's next `allowed` allocations for programs pass, and fails the later ones, while `run` runs.
-    pub fn failing_after<R>(allowed: usize, run: impl FnOnce() -> R) -> R {
-        struct Reset;
-        impl Drop for Reset {
-            fn drop(&mut self) {
-                ALLOWED.set(usize::MAX);
-            }
-        }
-        let _reset = Reset;
-        ALLOWED.set(allowed);
-        run()
-    }
-
-    pub fn injected_failure(purpose: Purpose) -> Result<(), OutOfMemory> {
-        let allowed = ALLOWED.get();
-        if purpose == Purpose::User && allowed != usize::MAX {
-            ALLOWED.set(allowed.checked_sub(1).ok_or(OutOfMemory)?);
-        }
-        Ok(())
-    }
 }
 
 /// The frame at `address`, which is a multiple of the page size.
