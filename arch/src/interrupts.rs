@@ -22,9 +22,13 @@ use crate::cpu::local;
 use core::marker::PhantomData;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// Lets interrupts in.
+/// Lets interrupts in. Not while an interrupt-safe lock is held.
 #[inline]
 pub fn enable() {
+    debug_assert!(
+        local::with(|cpu| cpu.irq_locks.load(Relaxed)) == 0,
+        "interrupts are let in while a lock keeps them out"
+    );
     hardware::enable();
 }
 

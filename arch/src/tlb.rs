@@ -4,7 +4,7 @@
 //! adds itself to the set of each receiver, and waits until all have answered, answering others meanwhile; so any number of
 //! CPUs may send at once, with interrupts off too. Nothing is allocated. Which CPUs use an address space is `mm`'s knowledge.
 //!
-//! On the host there is nothing to flush, and no other CPU.
+//! On the host there is nothing to flush and nobody to ask: only the tests in here send.
 
 use crate::cpu;
 use crate::sync::Spinner;
@@ -50,11 +50,14 @@ impl Flush {
 use x86_64::instructions::tlb as hardware;
 
 /// Stand-ins for the host.
-#[cfg(not(target_os = "none"))]
+#[cfg(all(not(target_os = "none"), not(test)))]
 mod hardware {
     pub fn flush(_: x86_64::VirtAddr) {}
     pub fn flush_all() {}
 }
+
+#[cfg(test)]
+use tests::hardware;
 
 /// Drops the translation of the page that `address` is in from this CPU's TLB.
 #[inline]
@@ -108,6 +111,9 @@ static MAILBOXES: [CachePadded<Mailbox>; CpuSet::CAPACITY] =
 /// The caller has changed the page tables before. It holds no [`IrqLock`](crate::sync::IrqLock) that another CPU may take
 /// without waiting in a [`Spinner`], and is not in an interrupt handler.
 pub fn shootdown(cpus: &CpuSet, flush: Flush) {
+    if cfg!(not(any(target_os = "none", test))) {
+        return;
+    }
     let here = cpu::id();
     let mut others = *cpus;
     others.remove(here);
@@ -151,7 +157,7 @@ fn notify(cpu: CpuId) {
     crate::apic::send(cpu, crate::vectors::TLB);
 }
 
-/// Tests send to CPUs that are threads of the host: they look by themselves.
+/// The CPUs of tests are threads of the host: they look by themselves.
 #[cfg(not(target_os = "none"))]
 fn notify(_: CpuId) {}
 
@@ -177,5 +183,72 @@ fn answer(index: usize, word: &AtomicU64) {
         let theirs = &MAILBOXES[sender];
         theirs.request().apply();
         theirs.unanswered.fetch_sub(1, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    /// Counts what each thread dropped.
+    pub(super) mod hardware {
+        use std::cell::RefCell;
+        use x86_64::VirtAddr;
+
+        std::thread_local! {
+            pub static DROPPED: RefCell<Vec<Option<VirtAddr>>> = const { RefCell::new(Vec::new()) };
+        }
+        pub fn flush(address: VirtAddr) {
+            DROPPED.with_borrow_mut(|list| list.push(Some(address)));
+        }
+        pub fn flush_all() {
+            DROPPED.with_borrow_mut(|list| list.push(None));
+        }
+    }
+
+    fn address(sender: u32, round: u64) -> VirtAddr {
+        VirtAddr::new((u64::from(sender) << 32) + round * PAGE)
+    }
+
+    #[test]
+    fn concurrent_shootdowns_reach_every_receiver_exactly_once() {
+        // Numbers in different words of the set of senders.
+        const CPUS: [u32; 4] = [100, 101, 163, 164];
+        const ROUNDS: u64 = 500;
+        let everyone: CpuSet = CPUS.into_iter().map(CpuId).collect();
+        let done = AtomicU32::new(0);
+        let start = Barrier::new(CPUS.len());
+        std::thread::scope(|scope| {
+            for me in CPUS {
+                let (done, start, everyone) = (&done, &start, &everyone);
+                scope.spawn(move || {
+                    cpu::pretend_to_be(CpuId(me));
+                    start.wait();
+                    for round in 1..=ROUNDS {
+                        shootdown(everyone, Flush::page(address(me, round)));
+                    }
+                    done.fetch_add(1, Ordering::SeqCst);
+                    let mut spinner = Spinner::new(0, None);
+                    while done.load(Ordering::SeqCst) < CPUS.len() as u32 {
+                        spinner.pause();
+                    }
+                    let mut dropped = hardware::DROPPED.take();
+                    dropped.sort();
+                    let expected =
+                        CPUS.iter().flat_map(|cpu| (1..=ROUNDS).map(|round| Some(address(*cpu, round))));
+                    assert!(dropped.into_iter().eq(expected));
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn many_pages_are_dropped_as_a_whole() {
+        let first = VirtAddr::new(0x1000);
+        Flush::Pages { first, count: 2 }.apply();
+        Flush::Pages { first, count: 1000 }.apply();
+        Flush::All.apply();
+        assert_eq!(hardware::DROPPED.take(), [Some(first), Some(first + PAGE), None, None]);
     }
 }

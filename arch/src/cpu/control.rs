@@ -8,14 +8,15 @@ use x86_64::registers::model_specific::{Efer, EferFlags};
 pub(super) fn init() {
     let has = features();
     let mut cr0 = Cr0::read();
-    // User mode's alignment checks stay off, as on Linux only a program that asks for them would get them; FPU state is
-    // switched eagerly, so there is nothing to trap.
+    // Vector state is switched eagerly, so there is nothing to trap. Alignment checks stay off: RFLAGS.AC is SMAP's in the
+    // kernel, and in user mode it then does nothing.
     cr0.remove(Cr0Flags::EMULATE_COPROCESSOR | Cr0Flags::TASK_SWITCHED | Cr0Flags::ALIGNMENT_MASK);
     cr0.insert(Cr0Flags::WRITE_PROTECT | Cr0Flags::MONITOR_COPROCESSOR | Cr0Flags::NUMERIC_ERROR);
 
     let mut cr4 = Cr4::read();
     cr4.insert(Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE);
     cr4.remove(Cr4Flags::PCID);
+    cr4.set(Cr4Flags::MACHINE_CHECK_EXCEPTION, has.mce);
     cr4.set(Cr4Flags::PAGE_GLOBAL, has.pge);
     cr4.set(Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION, has.smep);
     cr4.set(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION, has.smap);

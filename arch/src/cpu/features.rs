@@ -8,10 +8,14 @@ use spin::Once;
 /// What the processor offers. Each is used where it is there.
 #[derive(Debug, Clone, Copy)]
 pub struct Features {
+    /// Machine checks are reported as exceptions.
+    pub mce: bool,
     /// Pages may be marked as not executable.
     pub nx: bool,
     /// Global pages.
     pub pge: bool,
+    /// Pages of 1 GiB.
+    pub gib_pages: bool,
     /// The kernel cannot execute user pages.
     pub smep: bool,
     /// The kernel cannot reach user pages except where it says so.
@@ -41,7 +45,9 @@ fn detect() -> Features {
     let extended = |has: fn(&raw_cpuid::ExtendedFeatures) -> bool| extended.as_ref().is_some_and(has);
     let xsave = basic.as_ref().is_some_and(|info| info.has_xsave());
     Features {
+        mce: basic.as_ref().is_some_and(|info| info.has_mce()),
         nx: amd.as_ref().is_some_and(|info| info.has_execute_disable()),
+        gib_pages: amd.as_ref().is_some_and(|info| info.has_1gib_pages()),
         pge: basic.as_ref().is_some_and(|info| info.has_pge()),
         smep: extended(|info| info.has_smep()),
         smap: extended(|info| info.has_smap()),
@@ -57,4 +63,14 @@ fn detect() -> Features {
 fn xcr0_supported() -> u64 {
     let leaf = raw_cpuid::cpuid!(0xd, 0);
     u64::from(leaf.edx) << 32 | u64::from(leaf.eax)
+}
+
+/// What user programs are told in `AT_HWCAP`: CPUID leaf 1, EDX, as on Linux.
+pub fn hwcap() -> u64 {
+    u64::from(raw_cpuid::cpuid!(1).edx)
+}
+
+/// What user programs are told in `AT_HWCAP2`: bit 1 says that they may use FSGSBASE, as on Linux (`asm/hwcap2.h`).
+pub fn hwcap2() -> u64 {
+    u64::from(features().fsgsbase) << 1
 }

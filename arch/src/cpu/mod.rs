@@ -10,11 +10,11 @@ pub(crate) mod local;
 mod per_cpu;
 
 #[cfg(target_os = "none")]
-pub use features::{Features, features};
+pub use features::{Features, features, hwcap, hwcap2};
 #[cfg(not(target_os = "none"))]
 pub use local::pretend_to_be;
 #[cfg(target_os = "none")]
-pub use local::{ExceptionStacks, set_exception_stacks};
+pub use local::{ExceptionStacks, prepare, set_exception_stacks};
 pub use per_cpu::PerCpu;
 
 use formats::CpuId;
@@ -28,7 +28,7 @@ pub fn id() -> CpuId {
 
 /// Sets this CPU up: its local area, GDT, TSS, IDT, control registers, SYSCALL and floating-point state.
 ///
-/// CPU 0 may call it before there is a heap; the others need one.
+/// CPU 0 may call it before there is a heap; for the others, [`prepare`] was called on a CPU that was up.
 ///
 /// # Safety
 /// To be called once on each CPU, with an id that no other CPU has, with interrupts off, before anything else of this crate

@@ -3,30 +3,16 @@
 //! A CPU that holds a lock takes only locks of a higher rank. Interrupt-safe locks rank above all others: an interrupt may
 //! arrive while any [`Lock`](super::Lock) is held, and nobody who holds an [`IrqLock`](super::IrqLock) may wait for one.
 //!
-//! The numbers leave gaps on purpose. A new lock goes where its holders and its holder's callers put it.
+//! The ranks below [`SPACE`] are the kernel's own. The numbers leave gaps on purpose.
 
 use crate::cpu::local;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
-/// The highest rank and one more.
+/// How many ranks there are.
 pub const COUNT: u8 = 64;
 /// Ranks from here on are those of interrupt-safe locks.
 pub const FIRST_IRQ: u8 = 32;
 
-/// The table of processes and the family tree.
-pub const PROCESSES: u8 = 2;
-/// One process: its threads, its exit status.
-pub const PROCESS: u8 = 4;
-/// Signal handlers and what is pending.
-pub const SIGNALS: u8 = 6;
-/// A table of file descriptors.
-pub const FILES: u8 = 8;
-/// One open file, pipe or directory.
-pub const FILE: u8 = 10;
-/// A bucket of futex waiters.
-pub const FUTEX: u8 = 12;
-/// A list of threads that wait for something.
-pub const WAITERS: u8 = 14;
 /// An address space: its areas and page tables.
 pub const SPACE: u8 = 20;
 /// Pages that several spaces share.
@@ -36,11 +22,7 @@ pub const STACKS: u8 = 26;
 /// The kernel's own page tables.
 pub const KERNEL_SPACE: u8 = 28;
 
-/// Timers of threads that sleep until an instant.
-pub const TIMERS: u8 = 34;
-/// The scheduler's state of one thread.
-pub const THREAD: u8 = 36;
-/// A run queue. Two may be held at once: the scheduler takes them in CPU order.
+/// The scheduler's locks: run queues and the states of threads. Several may be held at once: the scheduler orders them itself.
 pub const RUN_QUEUE: u8 = 38;
 /// The kernel heap.
 pub const HEAP: u8 = 48;
@@ -114,5 +96,68 @@ pub(super) fn released(rank: u8) {
                 cpu.held.mask.store(cpu.held.mask.load(Relaxed) & !(1 << rank), Relaxed);
             }
         });
+    }
+}
+
+#[cfg(all(test, debug_assertions))]
+mod tests {
+    use super::super::{IrqLock, Lock};
+    use super::*;
+
+    static SPACE_LOCK: Lock<(), SPACE> = Lock::new(());
+    static OBJECT_LOCK: Lock<(), OBJECT> = Lock::new(());
+
+    #[test]
+    fn rising_ranks_pass_and_releases_come_in_any_order() {
+        let space: Lock<(), SPACE> = Lock::new(());
+        let heap: IrqLock<(), HEAP> = IrqLock::new(());
+        let frames: IrqLock<(), FRAMES> = IrqLock::new(());
+        let (outer, middle, inner) = (space.lock(), heap.lock(), frames.lock());
+        drop((middle, outer));
+        drop(inner);
+        assert_none_held();
+        drop((space.lock(), heap.lock()));
+    }
+
+    #[test]
+    #[should_panic(expected = "lock rank 20 taken")]
+    fn a_falling_rank_is_caught() {
+        let _outer = OBJECT_LOCK.lock();
+        let _inner = SPACE_LOCK.lock();
+    }
+
+    #[test]
+    #[should_panic(expected = "lock rank 20 taken")]
+    fn two_locks_of_one_rank_are_caught() {
+        let (first, second) = (Lock::<(), SPACE>::new(()), Lock::<(), SPACE>::new(()));
+        let _outer = first.lock();
+        let _inner = second.lock();
+    }
+
+    #[test]
+    fn locks_of_the_scheduler_may_be_held_together_and_still_rank_among_others() {
+        let queues = [IrqLock::<(), RUN_QUEUE>::new(()), IrqLock::new(())];
+        let (first, second) = (queues[0].lock(), queues[1].lock());
+        drop(first);
+        let caught = std::panic::catch_unwind(|| drop(SPACE_LOCK.lock()));
+        assert!(caught.is_err(), "the second queue is still held");
+        drop(second);
+        assert_none_held();
+    }
+
+    #[test]
+    #[should_panic(expected = "not for interrupt context")]
+    fn an_ordinary_lock_is_not_taken_in_an_interrupt() {
+        local::with(|cpu| cpu.interrupt_depth.store(1, Relaxed));
+        let space: Lock<(), SPACE> = Lock::new(());
+        let _guard = space.lock();
+    }
+
+    #[test]
+    #[should_panic(expected = "across a context switch")]
+    fn a_lock_held_across_a_context_switch_is_caught() {
+        let heap: IrqLock<(), HEAP> = IrqLock::new(());
+        let _guard = heap.lock();
+        assert_none_held();
     }
 }

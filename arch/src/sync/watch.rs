@@ -36,6 +36,12 @@ pub fn set_watch(clock: fn() -> Instant, hook: fn(&Stuck)) {
     WATCH.call_once(|| Watch { clock, hook });
 }
 
+#[cfg(target_os = "none")]
+use core::hint::spin_loop as relax;
+/// A thread of the host may be waiting for one that is not running.
+#[cfg(not(target_os = "none"))]
+use std::thread::yield_now as relax;
+
 /// One wait in a spin loop.
 pub struct Spinner {
     waits_for: usize,
@@ -54,7 +60,7 @@ impl Spinner {
     /// itself wait for this CPU to answer, and interrupts may be off.
     #[inline]
     pub fn pause(&mut self) {
-        core::hint::spin_loop();
+        relax();
         tlb::serve();
         self.rounds += 1;
         if self.rounds == ROUNDS_PER_LOOK {
@@ -73,5 +79,39 @@ impl Spinner {
             (watch.hook)(&Stuck { cpu: cpu::id(), waits_for, rank, since, now });
             self.since = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{IrqLock, rank};
+    use super::*;
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+
+    #[test]
+    fn a_cpu_that_waits_for_too_long_is_reported_with_what_it_waits_for() {
+        static SECONDS: AtomicU64 = AtomicU64::new(0);
+        static REPORTED: AtomicUsize = AtomicUsize::new(0);
+        static LOCK: IrqLock<(), { rank::HEAP }> = IrqLock::new(());
+
+        set_watch(
+            || Instant::from_ticks(SECONDS.fetch_add(1, SeqCst) * 1_000_000_000),
+            |stuck| {
+                // Other tests wait as well, and the clock runs fast for them, too.
+                if stuck.rank == Some(rank::HEAP) {
+                    REPORTED.store(stuck.waits_for, SeqCst);
+                }
+            },
+        );
+        let held = LOCK.lock();
+        std::thread::scope(|scope| {
+            scope.spawn(|| drop(LOCK.lock()));
+            while REPORTED.load(SeqCst) == 0 {
+                std::thread::yield_now();
+            }
+            drop(held);
+        });
+        let lock = core::ptr::from_ref(&LOCK).addr();
+        assert!((lock..lock + size_of_val(&LOCK)).contains(&REPORTED.load(SeqCst)));
     }
 }

@@ -17,7 +17,7 @@ pub use context::UserContext;
 pub(crate) use enter::init;
 pub use registers::Registers;
 
-use crate::traps::Fault;
+pub use crate::traps::Fault;
 use x86_64::VirtAddr;
 
 /// The first address that is not user space: one page below the end of the lower half, as on Linux, so that no instruction

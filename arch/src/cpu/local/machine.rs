@@ -7,8 +7,9 @@ use super::Counters;
 use alloc::boxed::Box;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
-use formats::CpuId;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicPtr, AtomicU64};
+use formats::{CpuId, CpuSet};
 use x86_64::VirtAddr;
 use x86_64::registers::model_specific::{GsBase, KernelGsBase};
 use x86_64::structures::gdt::GlobalDescriptorTable;
@@ -112,7 +113,8 @@ impl CpuLocal {
     /// Makes `stacks` those that the processor switches to. The word at each top leads the entry code to this area.
     ///
     /// # Safety
-    /// On the area's own CPU. The stacks are mapped, this CPU's alone, and stay so until others are set.
+    /// On the area's own CPU, or before that CPU uses the area. The stacks are mapped, that CPU's alone, and stay so until others
+    /// are set.
     unsafe fn set_stacks(&self, stacks: ExceptionStacks) {
         for (index, top) in [stacks.nmi, stacks.double_fault, stacks.machine_check].into_iter().enumerate() {
             let slot = top - IST_RESERVED;
@@ -155,26 +157,39 @@ pub(crate) fn id() -> CpuId {
 static BOOT: CpuLocal = CpuLocal::new(CpuId::BOOT);
 static BOOT_STACKS: EarlyStacks = EarlyStacks::new();
 
-/// Makes the area of this CPU and lets GS point to it.
+/// The areas of CPUs that [`prepare`] was called for.
+static PREPARED: [AtomicPtr<CpuLocal>; CpuSet::CAPACITY] =
+    [const { AtomicPtr::new(core::ptr::null_mut()) }; CpuSet::CAPACITY];
+
+/// Makes the area of CPU `id`, which has not started yet: allocating needs an area, so a CPU cannot make its own.
+pub fn prepare(id: CpuId) {
+    let local: &'static CpuLocal = Box::leak(Box::new(CpuLocal::new(id)));
+    let early = Box::new(EarlyStacks::new());
+    let stacks = early.tops();
+    // SAFETY: nobody else knows the area yet, and the stacks belong to the CPU that will use it.
+    unsafe {
+        *local.early.get() = Some(early);
+        local.set_stacks(stacks);
+    }
+    PREPARED[id.index()].store(core::ptr::from_ref(local).cast_mut(), Release);
+}
+
+/// Lets GS point to the area of this CPU.
 ///
 /// # Safety
-/// Once on each CPU, which is the only one called `id`.
+/// Once on each CPU, which is the only one called `id`, and for which [`prepare`] was called unless it is the boot CPU.
 pub(crate) unsafe fn init(id: CpuId) -> &'static CpuLocal {
-    let (local, stacks) = if id == CpuId::BOOT {
-        (&BOOT, BOOT_STACKS.tops())
+    let local: &'static CpuLocal = if id == CpuId::BOOT {
+        // SAFETY: the boot CPU's stacks belong to it alone.
+        unsafe { BOOT.set_stacks(BOOT_STACKS.tops()) };
+        &BOOT
     } else {
-        let local: &'static CpuLocal = Box::leak(Box::new(CpuLocal::new(id)));
-        let early = Box::new(EarlyStacks::new());
-        let stacks = early.tops();
-        // SAFETY: nobody else knows the area yet.
-        unsafe { *local.early.get() = Some(early) };
-        (local, stacks)
+        // SAFETY: null, or leaked by `prepare`, and this CPU's from now on.
+        unsafe { PREPARED[id.index()].load(Acquire).as_ref() }.expect("prepare comes before the CPU")
     };
     local.this.store(core::ptr::from_ref(local).cast_mut(), Relaxed);
     GsBase::write(VirtAddr::from_ptr(local));
     KernelGsBase::write(VirtAddr::zero());
-    // SAFETY: the early stacks belong to this CPU alone.
-    unsafe { local.set_stacks(stacks) };
     local
 }
 

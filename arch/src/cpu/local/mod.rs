@@ -37,7 +37,7 @@ pub(crate) use host::{id, with};
 #[cfg(target_os = "none")]
 pub(crate) use machine::{CpuLocal, Field, id, init, with};
 #[cfg(target_os = "none")]
-pub use machine::{ExceptionStacks, set_exception_stacks};
+pub use machine::{ExceptionStacks, prepare, set_exception_stacks};
 
 #[cfg(not(target_os = "none"))]
 mod host {
