@@ -8,6 +8,7 @@ use anyhow::ensure;
 use nix::sys::mman::ProtFlags;
 use nix::sys::signal::{SaFlags, Signal};
 use std::process::ExitCode;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,12 +44,17 @@ fn while_in_use(user: impl Fn() -> Outcome + Sync, mut change: impl FnMut(u64) -
     signals::note(Signal::SIGSEGV, SaFlags::SA_NODEFER)?;
     let stop = &AtomicBool::new(false);
     let user = &user;
+    let cpus = cpus::allowed()?;
+    // A thread that starts maps memory for itself, which must not come to lie where a page is about to be put back.
+    let started = &Barrier::new(cpus.len() + 1);
     thread::scope(|scope| {
-        let users: Vec<_> = cpus::allowed()?
+        let users: Vec<_> = cpus
             .into_iter()
             .map(|cpu| {
                 scope.spawn(move || {
-                    cpus::pin_to(cpu)?;
+                    let pinned = cpus::pin_to(cpu);
+                    started.wait();
+                    pinned?;
                     while !stop.load(SeqCst) {
                         (0..100).try_for_each(|_| user())?;
                     }
@@ -56,9 +62,10 @@ fn while_in_use(user: impl Fn() -> Outcome + Sync, mut change: impl FnMut(u64) -
                 })
             })
             .collect();
-        let started = Instant::now();
+        started.wait();
+        let since = Instant::now();
         let outcome = (1..=CHANGES)
-            .take_while(|number| *number <= LEAST_CHANGES || started.elapsed() < TIME)
+            .take_while(|number| *number <= LEAST_CHANGES || since.elapsed() < TIME)
             .try_for_each(&mut change);
         stop.store(true, SeqCst);
         let used = users.into_iter().try_for_each(|thread| thread.join().expect("no check panics"));
