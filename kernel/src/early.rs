@@ -108,7 +108,10 @@ pub fn start_others(
 ) -> Result<Vec<StartReport>, &'static str> {
     let low = smp::low_memory(&info.memory_map).ok_or("there is no free memory below 1 MiB to start CPUs with")?;
     // An idle thread never ends, and a CPU that comes late needs its stack too: these stacks are never given back.
-    let stack = |_| permanent_stack();
+    let stack = |cpu| {
+        arch::cpu::prepare(cpu);
+        permanent_stack()
+    };
     // SAFETY: once, on the boot CPU, after `discover`. Frames below 1 MiB are not given out by `mm`, so nobody else uses the
     // memory at `low`; each stack is given once.
     Ok(unsafe { smp::start_all(machine, low, info.hhdm_offset, stack, entry) })

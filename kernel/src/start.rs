@@ -3,7 +3,7 @@
 use crate::options::Options;
 use crate::run::Run;
 use crate::{clock, console, cpus, early, fs, interrupts, symbols, timers, watchdog};
-use alloc::{format, string::String, string::ToString, vec::Vec};
+use alloc::{string::String, string::ToString, vec::Vec};
 use arch::boot::BootInfo;
 use core::fmt::Display;
 use formats::CpuId;

@@ -69,7 +69,7 @@ fn bucket_of(key: FutexKey) -> usize {
         FutexKey::Private { space, address } => (space, address.as_u64()),
         FutexKey::Shared { object, offset } => (!object, offset),
     };
-    let mixed = (owner.rotate_left(32) ^ place / 4).wrapping_mul(GOLDEN);
+    let mixed = (owner.rotate_left(32) ^ (place / 4)).wrapping_mul(GOLDEN);
     (mixed >> (u64::BITS - BUCKETS.ilog2())) as usize
 }
 

@@ -79,7 +79,7 @@ impl SigInfo {
     ///
     /// # Errors
     /// `EPERM` for codes that only the kernel may use, unless the program sends it to itself.
-    pub fn from_program(mut self, signal: Signal, to_itself: bool) -> Result<Self, Errno> {
+    pub fn sent_by_program(mut self, signal: Signal, to_itself: bool) -> Result<Self, Errno> {
         let reserved = self.code >= 0 || self.code == linux::SI_TKILL;
         if reserved && !to_itself {
             return Err(Errno::EPERM);

@@ -139,7 +139,7 @@ pub fn wait4(current: &Current, which: i32, status: u64, options: u32, usage: u6
     }
     let which = match which {
         i32::MIN => return Err(Errno::ESRCH),
-        ..-1 => WaitFor::Group(which.unsigned_abs()),
+        ..=-2 => WaitFor::Group(which.unsigned_abs()),
         -1 => WaitFor::Any,
         0 => WaitFor::Group(current.task.process.group.load(Relaxed)),
         1.. => WaitFor::Process(which as u32),

@@ -177,7 +177,7 @@ pub fn rt_sigqueueinfo(current: &Current, target: u32, number: u32, info: u64) -
     let process = task::find_process(target).ok_or(Errno::ESRCH)?;
     if let Some(signal) = signal_or_question(number)? {
         let to_itself = Arc::ptr_eq(&process, &current.task.process);
-        signal::send_to_process(&process, info.from_program(signal, to_itself)?)?;
+        signal::send_to_process(&process, info.sent_by_program(signal, to_itself)?)?;
     }
     Ok(0)
 }
@@ -193,7 +193,7 @@ pub fn rt_tgsigqueueinfo(
     let task = thread_of(Some(process), thread)?;
     if let Some(signal) = signal_or_question(number)? {
         let to_itself = Arc::ptr_eq(&task, &current.task);
-        signal::send_to_thread(&task, info.from_program(signal, to_itself)?)?;
+        signal::send_to_thread(&task, info.sent_by_program(signal, to_itself)?)?;
     }
     Ok(0)
 }

@@ -25,13 +25,13 @@ pub fn command(qemu: &Qemu, plan: &Plan, guest: &Guest, accelerator: Accelerator
 }
 
 /// A serial port that is written to a descriptor which QEMU inherits. QEMU asks for the port's name as the number of a
-/// set of descriptors.
+/// set of descriptors, and appends, as a pipe cannot be truncated.
 fn serial(name: &str, fd: i32) -> [String; 6] {
     [
         "-add-fd".to_owned(),
         format!("fd={fd},set={fd}"),
         "-chardev".to_owned(),
-        format!("file,id={name},path=/dev/fdset/{fd}"),
+        format!("file,id={name},path=/dev/fdset/{fd},append=on"),
         "-serial".to_owned(),
         format!("chardev:{name}"),
     ]
