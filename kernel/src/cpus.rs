@@ -127,6 +127,13 @@ pub fn interrupt(thread: &sched::Thread) {
     }
 }
 
+/// Ends the sleep of the boot CPU's idle thread, so that it looks whether the run is over.
+pub fn wake_boot_cpu() {
+    if arch::cpu::id() != CpuId::BOOT {
+        arch::apic::send(CpuId::BOOT, vectors::RESCHEDULE);
+    }
+}
+
 /// Moves `thread` to the CPUs in `set`, at once if it is waiting, at its CPU's next chance if it runs.
 pub fn set_affinity(thread: &Arc<sched::Thread>, set: CpuSet) {
     core().set_affinity(thread, set, arch::cpu::id());

@@ -72,7 +72,8 @@ impl Run {
         let cpus = cpus::stats().into_iter().map(with_idle_time).collect();
         results::write(&Event::Scheduler(Scheduler { elapsed_ns, cpus }));
         results::write(&Event::SystemCalls(SystemCalls { unknown: syscall::unknown_counts() }));
-        let (before, after) = (self.before, leaks::count());
+        let before = self.before;
+        let after = leaks::settle(&before);
         results::write(&Event::Accounting(Accounting { before, after }));
         if after != before {
             results::failure(FailureKind::Leak, format!("LEAK: in use before: {before:?}, after: {after:?}"));

@@ -7,6 +7,7 @@ mod pic;
 mod registers;
 
 use crate::acpi::{ApicId, Machine};
+use crate::interrupts;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use formats::{CpuId, CpuSet};
@@ -120,6 +121,8 @@ pub fn eoi() {
 pub fn send(cpu: CpuId, vector: u8) {
     let id = IDS[cpu.index()].load(Relaxed);
     if id != NOBODY {
+        // In xAPIC mode the command takes two writes, between which a handler must not send.
+        let _off = interrupts::off();
         Bus::get().command(ApicId(id), Delivery::Fixed, vector);
     }
 }

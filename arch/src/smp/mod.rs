@@ -67,6 +67,7 @@ pub unsafe fn start_all(
     // SAFETY: our caller promises the memory and the page tables.
     let page = unsafe { trampoline::install(low, hhdm) };
     arrival::set_entry(entry);
+    let _soon = time::FrequentEvents::start();
     others.iter().for_each(|&id| apic::reset(id));
 
     let mut next = CpuId(1);

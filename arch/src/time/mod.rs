@@ -6,11 +6,13 @@
 
 mod calendar;
 mod calibrate;
+mod events;
 mod reference;
 mod rtc;
 mod scale;
 mod timer;
 
+pub(crate) use events::FrequentEvents;
 pub use rtc::realtime;
 pub use timer::{arm, disarm, fire_now, init_this_cpu};
 

@@ -1,7 +1,8 @@
 //! New threads and processes (man 2 clone, fork, vfork).
 
 use super::process::{Identity, NewProcess};
-use super::{Current, Process, Task, image, table};
+use super::table::{self, Admission};
+use super::{Current, Process, Task, image};
 use crate::errno::Errno;
 use crate::fs::{FileTable, FsContext};
 use crate::limits::Limits;
@@ -65,25 +66,6 @@ impl CloneRequest {
     }
 }
 
-/// A place in the count of threads, given back unless the thread starts.
-struct Admission;
-
-impl Admission {
-    fn request() -> Result<Self, Errno> {
-        if table::admit_thread() { Ok(Self) } else { Err(Errno::EAGAIN) }
-    }
-
-    fn keep(self) {
-        core::mem::forget(self);
-    }
-}
-
-impl Drop for Admission {
-    fn drop(&mut self) {
-        table::thread_is_gone();
-    }
-}
-
 /// Makes the child that `request` describes and starts it. Returns its thread id.
 ///
 /// # Errors
@@ -91,7 +73,7 @@ impl Drop for Admission {
 /// bad `parent_tid`.
 pub fn clone(current: &Current, request: &CloneRequest) -> Result<u32, Errno> {
     request.check()?;
-    let admission = Admission::request()?;
+    let admission = Admission::request().ok_or(Errno::EAGAIN)?;
     let id = table::next_id();
     let user = child_registers(current, request)?;
 
@@ -107,14 +89,13 @@ pub fn clone(current: &Current, request: &CloneRequest) -> Result<u32, Errno> {
     };
     let affinity = current.thread.affinity();
     let nice = current.task.nice.load(Relaxed);
-    let thread = match Task::spawn(ThreadId(id), &process, signals, user, affinity, nice) {
+    let thread = match Task::spawn(ThreadId(id), &process, admission, signals, user, affinity, nice) {
         Ok(thread) => thread,
         Err(error) => {
             abandon(current, request, &process);
             return Err(error.into());
         }
     };
-    admission.keep();
 
     if request.has(CLONE_CHILD_CLEARTID)
         && let Some(task) = Task::of(&thread)
@@ -213,7 +194,7 @@ fn wait_for_release(current: &Current, child: &Process) {
 
 /// Makes the first process, running `program`.
 pub fn first_process(program: &str, arguments: Vec<Vec<u8>>, environment: Vec<Vec<u8>>) -> Result<Arc<Process>, Errno> {
-    let admission = Admission::request()?;
+    let admission = Admission::request().ok_or(Errno::EAGAIN)?;
     let id = table::next_id();
     let context = FsContext::new();
     let image = image::load(program, &context, &arguments, &environment)?;
@@ -235,8 +216,7 @@ pub fn first_process(program: &str, arguments: Vec<Vec<u8>>, environment: Vec<Ve
         parent: Weak::new(),
     });
     let user = Box::new(UserContext::new(image.entry, image.stack).ok_or(Errno::ENOMEM)?);
-    let thread = Task::spawn(ThreadId(id), &process, ThreadSignals::new(), user, CpuSet::ALL, 0)?;
-    admission.keep();
+    let thread = Task::spawn(ThreadId(id), &process, admission, ThreadSignals::new(), user, CpuSet::ALL, 0)?;
     cpus::start(&thread);
     Ok(process)
 }

@@ -1,7 +1,7 @@
 //! The end of threads and processes.
 
 use super::{Current, Process, Task, attention, table};
-use crate::{futex, signal, user};
+use crate::{cpus, futex, signal, user};
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering::*;
 use linux_raw_sys::general::{CLD_DUMPED, CLD_EXITED, CLD_KILLED, SIGKILL};
@@ -71,7 +71,6 @@ pub(super) fn finish(current: &Current) {
     }
     process.thread_ended.wake_all();
     drop(current.change_space(None));
-    table::thread_is_gone();
 }
 
 /// Gives back what the process holds, then tells its parent.
@@ -84,7 +83,10 @@ fn end_process(current: &Current, process: &Arc<Process>) {
     reparent_children(process);
     process.status.call_once(|| status);
     notify_parent(process, status);
-    process.released.wake_all();
+    if process.id == 1 {
+        // The run is over, but for what this process leaves behind.
+        cpus::wake_boot_cpu();
+    }
 }
 
 impl Process {

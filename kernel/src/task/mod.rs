@@ -56,6 +56,8 @@ pub struct Task {
     _stack: KernelStack,
     this: Weak<Task>,
     thread: Once<Weak<sched::Thread>>,
+    /// Last, so that the thread counts as long as it has a stack.
+    _admission: table::Admission,
 }
 
 /// Reasons to look before going back to user mode.
@@ -71,6 +73,7 @@ impl Task {
     fn spawn(
         id: ThreadId,
         process: &Arc<Process>,
+        admission: table::Admission,
         signals: ThreadSignals,
         user: Box<UserContext>,
         affinity: formats::CpuSet,
@@ -92,6 +95,7 @@ impl Task {
             _stack: stack,
             this: this.clone(),
             thread: Once::new(),
+            _admission: admission,
         });
         let thread = cpus::spawn(task.clone(), affinity);
         task.thread.call_once(|| Arc::downgrade(&thread));

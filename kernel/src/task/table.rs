@@ -3,9 +3,10 @@
 //! Sharded by process id, so that forks and exits on different CPUs seldom meet.
 
 use super::{Process, ProcessId, Task};
+use crate::cpus;
 use crate::lock::{Lock, rank};
 use alloc::{collections::BTreeMap, sync::Arc, sync::Weak, vec::Vec};
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*};
 use formats::ThreadId;
 
 const SHARDS: usize = 64;
@@ -29,18 +30,29 @@ pub(super) fn next_id() -> u32 {
     NEXT_ID.fetch_add(1, Relaxed)
 }
 
-/// Counts a new thread, unless there are too many.
-pub(super) fn admit_thread() -> bool {
-    THREADS.try_update(Relaxed, Relaxed, |count| (count < MAX_THREADS).then_some(count + 1)).is_ok()
+/// A living thread's place in their number, from before it is made until its last memory is given back.
+pub(super) struct Admission(());
+
+impl Admission {
+    /// `None` when there are too many threads.
+    pub fn request() -> Option<Self> {
+        let admitted = THREADS.try_update(Relaxed, Relaxed, |count| (count < MAX_THREADS).then_some(count + 1));
+        admitted.ok().map(|_| Self(()))
+    }
 }
 
-pub(super) fn thread_is_gone() {
-    THREADS.fetch_sub(1, Relaxed);
+impl Drop for Admission {
+    fn drop(&mut self) {
+        if THREADS.fetch_sub(1, Release) == 1 {
+            // The run may be over.
+            cpus::wake_boot_cpu();
+        }
+    }
 }
 
 /// How many threads live.
 pub fn live_threads() -> usize {
-    THREADS.load(Relaxed)
+    THREADS.load(Acquire)
 }
 
 pub(super) fn insert(process: &Arc<Process>) {
