@@ -2,7 +2,7 @@
 
 use crate::machine::{Doing, Machine, RAN, STUCK};
 use crate::promises::{A, B, machine, now, spawn, stay};
-use sched::balance::{IDLE_STEAL, NONE};
+use sched::balance::IDLE_STEAL;
 use sched::order::Entry;
 use sched::{
     Config, CpuId, CpuSet, Duration, Enqueue, Entity, Instant, Leave, List, RunQueue, Runnable, ThreadId,
@@ -26,48 +26,54 @@ fn a_new_thread_is_preempted_at_its_second_tick_and_not_at_its_first() {
 }
 
 /// Moves a new thread from A to B in the given way; there it must get its full first tick while another waits.
-fn keeps_its_first_tick(balancer: &'static sched::balance::Entry, moved: impl Fn(&mut Machine, ThreadId)) {
-    let mut machine = machine(2, Config { balancer, ..Config::default() });
-    let competitor = machine.spawn(B, CpuSet::of(B)).unwrap();
+fn keeps_its_first_tick(moved: impl Fn(&mut Machine, ThreadId)) {
+    let mut machine = machine(2, stay());
+    machine.spawn(B, CpuSet::of(B)).unwrap();
     machine.settle().unwrap();
     machine.tick(B, RAN).unwrap();
     let id = machine.spawn(A, CpuSet::ALL).unwrap();
     moved(&mut machine, id);
-    while machine.running(B) != Some(id) {
-        machine.tick(B, RAN).unwrap();
+    for _ in 0..2 {
         machine.settle().unwrap();
+        if machine.running(B) != Some(id) {
+            machine.tick(B, RAN).unwrap();
+        }
     }
-    machine.wake(competitor, B).unwrap();
+    assert_has_its_first_tick(&mut machine, id);
+    machine.drain().unwrap();
+}
+
+/// `id` runs on B, where another waits: the first tick is granted, the second is not.
+fn assert_has_its_first_tick(machine: &mut Machine, id: ThreadId) {
+    assert_eq!(machine.running(B), Some(id));
+    assert!(machine.core.machine().waiting(B) > 0);
     assert_eq!(machine.tick(B, RAN), Ok(Tick::Continue), "it was preempted at its first tick");
     assert_eq!(machine.running(B), Some(id));
-    machine.drain().unwrap();
+    assert_eq!(machine.tick(B, RAN), Ok(Tick::Reschedule));
 }
 
 #[test]
 fn a_stolen_child_gets_its_full_first_tick() {
-    keeps_its_first_tick(&IDLE_STEAL, |machine, id| {
-        machine.go_on(A).unwrap();
-        machine.finish(A).unwrap();
-        assert_eq!(machine.running(A), Some(id));
-        let second = machine.spawn(A, CpuSet::ALL).unwrap();
-        machine.sleep(B).unwrap();
-        machine.settle().unwrap();
-        assert_eq!(machine.running(B), Some(second));
-        assert_eq!(machine.core.migrations(B).steal, 1);
-        assert_eq!(machine.tick(B, RAN), Ok(Tick::Continue));
-        assert!(machine.model(second).thread.has_had_first_run());
-        machine.set_affinity(id, CpuSet::of(B), B).unwrap();
-    });
+    let mut machine = machine(2, Config { balancer: &IDLE_STEAL, ..Config::default() });
+    let busy = [A, B].map(|cpu| machine.spawn(cpu, CpuSet::of(cpu)).unwrap());
+    machine.settle().unwrap();
+    let child = machine.spawn(A, CpuSet::ALL).unwrap();
+    machine.sleep(B).unwrap();
+    machine.settle().unwrap();
+    assert_eq!(machine.core.migrations(B).steal, 1);
+    machine.wake(busy[1], B).unwrap();
+    assert_has_its_first_tick(&mut machine, child);
+    machine.drain().unwrap();
 }
 
 #[test]
 fn a_child_that_is_re_affined_while_it_waits_gets_its_full_first_tick() {
-    keeps_its_first_tick(&NONE, |machine, id| machine.set_affinity(id, CpuSet::of(B), A).unwrap());
+    keeps_its_first_tick(|machine, id| machine.set_affinity(id, CpuSet::of(B), A).unwrap());
 }
 
 #[test]
 fn a_child_that_is_moved_during_its_first_tick_gets_a_full_one_where_it_then_runs() {
-    keeps_its_first_tick(&NONE, |machine, id| {
+    keeps_its_first_tick(|machine, id| {
         machine.settle().unwrap();
         assert_eq!(machine.running(A), Some(id));
         machine.tick(A, STUCK).unwrap();
@@ -79,7 +85,7 @@ fn a_child_that_is_moved_during_its_first_tick_gets_a_full_one_where_it_then_run
 
 #[test]
 fn a_child_whose_cpu_goes_offline_gets_its_full_first_tick() {
-    keeps_its_first_tick(&NONE, |machine, _| {
+    keeps_its_first_tick(|machine, _| {
         machine.settle().unwrap();
         machine.offline(A, B).unwrap();
         machine.settle().unwrap();
