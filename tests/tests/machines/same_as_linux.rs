@@ -8,7 +8,7 @@ use tests::{Require, Step, run, sequence, steps};
 use tine::{Machine, machine};
 
 /// What is compared. Programs print nothing that differs from run to run, unless they are told to be verbose.
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 25] = [
     "hello",
     "hello Tine",
     "true_program",
@@ -16,6 +16,8 @@ const COMMANDS: [&str; 23] = [
     "fork_spin_stress --millis 5 --rounds 2",
     "memory_isolation",
     "shared_file_descriptions",
+    "file_calls",
+    "file_paths",
     "wait_semantics",
     "tlb_shootdown",
     "fpu_migration",
