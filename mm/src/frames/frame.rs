@@ -146,23 +146,23 @@ impl Frame {
 }
 
 impl Drop for Frame {
+    #[inline]
     fn drop(&mut self) {
-        let owners = self.owners();
-        if owners.load(Ordering::Acquire) != 1 {
-            let before = owners.fetch_sub(1, Ordering::Release);
-            debug_assert!(before != 0, "a frame was freed twice");
-            if before != 1 {
-                return;
-            }
+        let before = self.owners().fetch_sub(1, Ordering::Release);
+        debug_assert!(before != 0, "a frame was freed twice");
+        if before == 1 {
             fence(Ordering::Acquire);
-        } else {
-            owners.store(0, Ordering::Relaxed);
+            put(self.0.get());
         }
-        let mut overflow = ArrayVec::<u32, BATCH>::new();
-        FRAMES.caches[machine::here().index()].lock().put(self.0.get(), &mut overflow);
-        if !overflow.is_empty() {
-            release(&overflow);
-        }
+    }
+}
+
+/// Gives a frame that has no owner any more to this CPU's cache.
+fn put(number: u32) {
+    let mut overflow = ArrayVec::<u32, BATCH>::new();
+    FRAMES.caches[machine::here().index()].lock().put(number, &mut overflow);
+    if !overflow.is_empty() {
+        release(&overflow);
     }
 }
 

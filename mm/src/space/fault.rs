@@ -1,7 +1,7 @@
 //! Page faults: making the page tables allow what an area allows.
 
 use super::area::Area;
-use super::gather::Gather;
+use super::gather::{Gather, Sink};
 use super::request::{Access, Prot};
 use super::{AddressSpace, Inner};
 use crate::frames;

@@ -4,8 +4,7 @@ use super::area::Area;
 use super::gather::Gather;
 use super::{AddressSpace, Inner};
 use crate::OutOfMemory;
-use crate::pages::PageRange;
-use crate::tables::{Leaf, Tables, Visit};
+use crate::tables::{Tables, Visit};
 
 impl AddressSpace {
     /// A space with the same contents. Both share the frames; a private page is read-only in both from now on, and copied by
@@ -37,25 +36,10 @@ fn copy(tables: &mut Tables, child: &mut Inner, area: &Area, gather: &mut Gather
             && result.is_ok()
         {
             result = child.tables.leaf_or_new(pages.start).map(|mut to| {
-                child.resident += share(leaf, &mut to, pages, area.shared, gather);
+                let count = leaf.share_with(&mut to, pages, !area.shared, |page| gather.lowered(page));
+                child.resident += u64::from(count);
             });
         }
     });
     result
-}
-
-fn share(from: &mut Leaf, to: &mut Leaf, pages: PageRange, shared: bool, gather: &mut Gather) -> u64 {
-    let mut count = 0;
-    for page in pages.iter() {
-        let Some(entry) = from.get(page) else { continue };
-        let (frame, mut rights) = (entry.frame.share(), entry.rights);
-        if rights.can_write() && !shared {
-            rights = rights.and_write(false);
-            from.set_rights(page, rights);
-            gather.lowered(page);
-        }
-        to.map(page, frame, rights);
-        count += 1;
-    }
-    count
 }

@@ -35,26 +35,6 @@ impl<'a> Gather<'a> {
         stale.end = stale.end.max(page.plus(1));
     }
 
-    /// `page` does not lead to `frame` any more.
-    pub fn unmapped(&mut self, page: Page, frame: Frame) {
-        self.lowered(page);
-        if self.frames.is_full() {
-            self.flush();
-            self.lowered(page);
-        }
-        self.frames.push(frame);
-    }
-
-    /// `table`, which had the entries around `page`, is not in the tree any more.
-    pub fn removed(&mut self, page: Page, table: Frame) {
-        self.lowered(page);
-        if self.tables.is_full() {
-            self.flush();
-            self.lowered(page);
-        }
-        self.tables.push(table);
-    }
-
     /// Makes all CPUs forget what is stale, then lets go of the frames.
     pub fn flush(&mut self) {
         let Some(stale) = self.stale.take() else { return };
@@ -64,6 +44,47 @@ impl<'a> Gather<'a> {
         }
         self.frames.clear();
         self.tables.drain(..).for_each(Frame::free_zeroed);
+    }
+}
+
+/// Where what is taken out of the page tables goes.
+pub trait Sink {
+    /// `page` does not lead to `frame` any more.
+    fn unmapped(&mut self, page: Page, frame: Frame);
+    /// `table`, which had the entries around `page`, is not in the tree any more.
+    fn removed(&mut self, page: Page, table: Frame);
+}
+
+impl Sink for Gather<'_> {
+    fn unmapped(&mut self, page: Page, frame: Frame) {
+        self.lowered(page);
+        if self.frames.is_full() {
+            self.flush();
+            self.lowered(page);
+        }
+        self.frames.push(frame);
+    }
+
+    fn removed(&mut self, page: Page, table: Frame) {
+        self.lowered(page);
+        if self.tables.is_full() {
+            self.flush();
+            self.lowered(page);
+        }
+        self.tables.push(table);
+    }
+}
+
+/// For a space that no CPU has loaded, nor can load: nothing needs to wait.
+pub struct Unloaded;
+
+impl Sink for Unloaded {
+    fn unmapped(&mut self, _: Page, frame: Frame) {
+        drop(frame);
+    }
+
+    fn removed(&mut self, _: Page, table: Frame) {
+        table.free_zeroed();
     }
 }
 

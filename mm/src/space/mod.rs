@@ -32,7 +32,7 @@ use brk::Brk;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use formats::CpuSet;
-use gather::Gather;
+use gather::{Gather, Sink, Unloaded};
 
 /// The address space of a program.
 pub struct AddressSpace {
@@ -143,10 +143,10 @@ impl AddressSpace {
 
 impl Inner {
     /// Unmaps everything. Goes from area to area: the space between them has no tables.
-    fn clear(&mut self, gather: &mut Gather) {
+    fn clear(&mut self, sink: &mut impl Sink) {
         let Self { areas, tables, resident, .. } = self;
         for area in areas.iter() {
-            release(tables, area.pages, resident, gather);
+            release(tables, area.pages, resident, sink);
         }
         debug_assert!(*resident == 0);
         areas.clear();
@@ -154,22 +154,18 @@ impl Inner {
     }
 
     /// Takes the pages that are in `pages` out of the tables.
-    fn release(&mut self, pages: PageRange, gather: &mut Gather) {
-        release(&mut self.tables, pages, &mut self.resident, gather);
+    fn release(&mut self, pages: PageRange, sink: &mut impl Sink) {
+        release(&mut self.tables, pages, &mut self.resident, sink);
     }
 }
 
-fn release(tables: &mut Tables, pages: PageRange, resident: &mut u64, gather: &mut Gather) {
+fn release(tables: &mut Tables, pages: PageRange, resident: &mut u64, sink: &mut impl Sink) {
     tables.visit(pages, |visit| match visit {
         Visit::Leaf(leaf, pages) => {
-            for page in pages.iter() {
-                if let Some(frame) = leaf.unmap(page) {
-                    gather.unmapped(page, frame);
-                    *resident -= 1;
-                }
-            }
+            let count = leaf.unmap_all(pages, |page, frame| sink.unmapped(page, frame));
+            *resident -= u64::from(count);
         }
-        Visit::Removed(table) => gather.removed(pages.start, table),
+        Visit::Removed(table) => sink.removed(pages.start, table),
     });
 }
 
@@ -181,7 +177,7 @@ fn user_range(start: VirtAddr, bytes: u64) -> Result<PageRange, MapError> {
 impl Drop for AddressSpace {
     fn drop(&mut self) {
         assert!(self.cpus.get().is_empty(), "an address space was dropped while a CPU has it loaded");
-        self.inner.get_mut().clear(&mut Gather::new(&self.cpus));
+        self.inner.get_mut().clear(&mut Unloaded);
     }
 }
 

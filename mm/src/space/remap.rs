@@ -101,68 +101,34 @@ impl Inner {
         self.areas.reserve(3)?;
         let kept = at(old.start, old.len().min(new.len()));
         let area = self.areas.find(old.start).ok_or(MapError::NotMapped)?.moved(old.start, new);
-        self.make_tables(kept, new.start, gather)?;
-        self.move_pages(kept, new.start, gather);
+        if let Err(error) = self.share_pages(kept, new.start) {
+            self.release(new, gather);
+            return Err(error.into());
+        }
         self.release(old, gather);
         self.areas.remove(old);
         self.areas.insert(area);
         Ok(())
     }
 
-    /// Makes the page tables that the pages of `from` need at `to`.
-    fn make_tables(&mut self, from: PageRange, to: Page, gather: &mut Gather) -> Result<(), OutOfMemory> {
+    /// Maps what is in `from` from `to` on as well. Pages that were mapped before memory ran out stay.
+    fn share_pages(&mut self, from: PageRange, to: Page) -> Result<(), OutOfMemory> {
         for (piece, to) in pieces(from, to) {
-            let mut populated = false;
+            let mut shares = ArrayVec::<(Page, Frame, Rights), { BATCH as usize }>::new();
             self.tables.visit(piece, |visit| {
-                if let Visit::Leaf(leaf, pages) = visit {
-                    populated |= pages.iter().any(|page| leaf.get(page).is_some());
+                let Visit::Leaf(leaf, pages) = visit else { return };
+                for page in pages.iter() {
+                    if let Some(entry) = leaf.get(page) {
+                        shares.push((to.plus(page.above(piece.start)), entry.frame.share(), entry.rights));
+                    }
                 }
             });
-            if !populated {
-                continue;
-            }
-            for page in [to, to.plus(piece.len() - 1)] {
-                if self.tables.leaf_or_new(page).is_err() {
-                    self.drop_empty_tables(from, to, gather);
-                    return Err(OutOfMemory);
-                }
+            for (page, frame, rights) in shares {
+                self.tables.leaf_or_new(page)?.map(page, frame, rights);
+                self.resident += 1;
             }
         }
         Ok(())
-    }
-
-    /// Takes out the tables that [`Self::make_tables`] has made, when they are not needed.
-    fn drop_empty_tables(&mut self, from: PageRange, to: Page, gather: &mut Gather) {
-        for (piece, to) in pieces(from, to) {
-            for page in [to, to.plus(piece.len() - 1)] {
-                self.tables.prune(page, |table| gather.removed(page, table));
-            }
-        }
-    }
-
-    /// Moves the entries of `from` to `to`, where the tables are there.
-    fn move_pages(&mut self, from: PageRange, to: Page, gather: &mut Gather) {
-        for (piece, to) in pieces(from, to) {
-            let mut moved = ArrayVec::<(Page, Frame, Rights), { BATCH as usize }>::new();
-            self.tables.visit(piece, |visit| match visit {
-                Visit::Leaf(leaf, pages) => {
-                    for page in pages.iter() {
-                        let Some(rights) = leaf.get(page).map(|entry| entry.rights) else { continue };
-                        let Some(frame) = leaf.unmap(page) else { continue };
-                        gather.lowered(page);
-                        moved.push((to.plus(page.above(piece.start)), frame, rights));
-                    }
-                }
-                Visit::Removed(table) => gather.removed(piece.start, table),
-            });
-            for (page, frame, rights) in moved {
-                match self.tables.leaf(page) {
-                    Some(mut leaf) => leaf.map(page, frame, rights),
-                    // `make_tables` saw no page here; losing it would be losing data.
-                    None => unreachable!("a page table for a moved page is missing"),
-                }
-            }
-        }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::Table;
 use crate::frames::{Borrowed, Frame};
-use crate::pages::Page;
+use crate::pages::{Page, PageRange};
 use x86_64::PhysAddr;
-use x86_64::structures::paging::PageTableFlags as Flags;
+use x86_64::structures::paging::page_table::PageTableEntry;
+use x86_64::structures::paging::{PageTable, PageTableFlags as Flags};
 
 /// What an entry lets the processor do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,6 +116,61 @@ impl<'a> Leaf<'a> {
         self.0.more(1);
     }
 
+    /// Unmaps all of `pages`, which are this table's, and hands out what their entries held. TLBs may still have them.
+    /// Returns how many there were.
+    pub fn unmap_all(&mut self, pages: PageRange, mut each: impl FnMut(Page, Frame)) -> u32 {
+        let in_use = self.0.in_use();
+        let mut count = 0;
+        for (page, entry) in slots(self.0.entries, pages) {
+            if entry.is_unused() {
+                continue;
+            }
+            debug_assert!(!entry.flags().contains(FOREIGN));
+            let address = entry.addr();
+            entry.set_unused();
+            count += 1;
+            // SAFETY: the entry held a share, and is cleared.
+            each(page, unsafe { Frame::from_address(address) });
+            if count == in_use {
+                break;
+            }
+        }
+        self.0.less(count);
+        count
+    }
+
+    /// Lets the free entries of `pages` in `to` share the frames of this table's. If `private`, neither may write any more, and
+    /// `lowered` is told which could before. Returns how many there were.
+    pub fn share_with(
+        &mut self,
+        to: &mut Leaf,
+        pages: PageRange,
+        private: bool,
+        mut lowered: impl FnMut(Page),
+    ) -> u32 {
+        let in_use = self.0.in_use();
+        let mut count = 0;
+        for (page, entry) in slots(self.0.entries, pages) {
+            if entry.is_unused() {
+                continue;
+            }
+            debug_assert!(!entry.flags().contains(FOREIGN));
+            if private && entry.flags().contains(Flags::WRITABLE) {
+                entry.set_flags(entry.flags() - Flags::WRITABLE);
+                lowered(page);
+            }
+            // SAFETY: the entry holds a share, and keeps it.
+            let frame = unsafe { Frame::borrow(entry.addr()) }.share();
+            to.0.entries[page.index(0)].set_addr(frame.into_address(), entry.flags());
+            count += 1;
+            if count == in_use {
+                break;
+            }
+        }
+        to.0.more(count);
+        count
+    }
+
     /// Unmaps `page` and hands out what its entry held. TLBs may still have it.
     pub fn unmap(&mut self, page: Page) -> Option<Frame> {
         let entry = &mut self.0.entries[page.index(0)];
@@ -145,4 +201,10 @@ impl<'a> Leaf<'a> {
         debug_assert!(!entry.is_unused());
         entry.set_flags(rights.0);
     }
+}
+
+/// The entries of `pages`, which are all in the one table.
+fn slots(table: &mut PageTable, pages: PageRange) -> impl Iterator<Item = (Page, &mut PageTableEntry)> {
+    let first = pages.start.index(0);
+    pages.iter().zip(table.iter_mut().skip(first))
 }

@@ -62,8 +62,13 @@ impl Table<'_> {
         owners.store(owners.load(Ordering::Relaxed) - count, Ordering::Relaxed);
     }
 
+    /// The number of entries in use.
+    fn in_use(&self) -> u32 {
+        self.frame.owners().load(Ordering::Relaxed) - 1
+    }
+
     fn is_empty(&self) -> bool {
-        self.frame.owners().load(Ordering::Relaxed) == 1
+        self.in_use() == 0
     }
 }
 

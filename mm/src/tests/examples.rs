@@ -139,7 +139,12 @@ fn shared_memory_is_seen_by_the_child_even_if_touched_after_the_fork() {
     let parent = Loaded::empty();
     let request = MapRequest { shared: true, ..MapRequest::anonymous(Place::Fixed(BASE), 2 * P) };
     parent.map(request).expect("there is room");
+    cpu::write(CPU, &parent, BASE + P, 1).expect("writable");
     let child = parent.fork().expect("memory is plenty");
+    assert!(
+        translate(parent.root, BASE + P).expect("a page").write,
+        "nothing to copy, so nothing to fault for"
+    );
     child.write(BASE, &7u64.to_ne_bytes()).expect("writable");
     assert_eq!(cpu::read(CPU, &parent, BASE), Ok(7));
     cpu::write(CPU, &parent, BASE, 8).expect("writable");
@@ -149,6 +154,22 @@ fn shared_memory_is_seen_by_the_child_even_if_touched_after_the_fork() {
     let key = parent.futex_key(BASE + 4u64);
     assert!(matches!(key, Some(FutexKey::Shared { offset: 4, .. })));
     assert_eq!(key, child.futex_key(BASE + 4u64));
+}
+
+#[test]
+fn a_copy_is_seen_by_the_programs_other_threads_at_once() {
+    let _machine = machine::boot();
+    let space = Loaded::empty();
+    anonymous(&space, BASE, 1);
+    cpu::write(CPU, &space, BASE, 1).expect("writable");
+    let other = CpuId(2);
+    cpu::switch(other, None, Some(&space));
+    let child = space.fork().expect("memory is plenty");
+    assert_eq!(cpu::read(other, &space, BASE), Ok(1));
+    cpu::write(CPU, &space, BASE, 2).expect("writable");
+    assert_eq!(cpu::read(other, &space, BASE), Ok(2));
+    cpu::switch(other, Some(&space), None);
+    drop(child);
 }
 
 #[test]

@@ -58,11 +58,14 @@ fn prots() -> impl Strategy<Value = Prot> {
 }
 
 fn ranges() -> impl Strategy<Value = Range> {
-    (0..WINDOW_PAGES - 1).prop_flat_map(|start| (Just(start), 1..=(WINDOW_PAGES - start).min(12)))
+    let start = prop_oneof![1 => 10..22u64, 1 => 0..WINDOW_PAGES - 1];
+    start.prop_flat_map(|start| (Just(start), 1..=(WINDOW_PAGES - start).min(12)))
 }
 
 fn ops() -> impl Strategy<Value = Op> {
-    let (space, page, word, on) = (0..SPACES, 0..WINDOW_PAGES, 0..2usize, 0..CPUS);
+    // Most accesses go to few pages, so that they meet.
+    let page = prop_oneof![3 => 18..22u64, 1 => 0..WINDOW_PAGES];
+    let (space, word, on) = (prop_oneof![2 => 0..1usize, 1 => 0..SPACES], 0..2usize, 0..CPUS);
     let kind = prop_oneof![
         3 => Just(Kind::Anonymous),
         1 => Just(Kind::Shared),
