@@ -2,16 +2,19 @@
 
 use crate::figures::{Cpu, Spin};
 use crate::record::Record;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+
+/// A line under the header, and nothing else that is not content.
+const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// The whole report: where the figures are from, a row per CPU, and how well the work was spread.
 pub fn report(record: &Record) -> String {
     let mut text = header(record);
     if !record.figures.cpus.is_empty() {
-        text += &format!("{}\n", cpu_table(&record.figures.cpus, record.figures.spin.is_some()));
+        text += &format!("{}\n\n", cpu_table(&record.figures.cpus, record.figures.spin.is_some()).trim_fmt());
     }
     if let Some(spin) = &record.figures.spin {
-        text += &format!("{}\n", spin_lines(spin, record));
+        text += &format!("{}\n", spin_lines(spin, record).trim_fmt());
     }
     let unknown: Vec<String> =
         record.unknown_system_calls().iter().map(|(call, count)| format!("{call} ({count} times)")).collect();
@@ -90,7 +93,7 @@ fn spin_lines(spin: &Spin, record: &Record) -> Table {
 /// A table in the one style of all tables.
 pub fn table() -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(STYLE);
     table
 }
 
@@ -148,9 +151,8 @@ mod tests {
     #[test]
     fn the_report_has_a_row_per_cpu_and_says_what_kind_of_figures_these_are() {
         let text = report(&record());
-        let row = |cpu: &str| text.lines().find(|line| line.trim_matches(['│', ' ']).starts_with(cpu));
-        let cells =
-            |line: &str| line.trim_matches('│').split("  ").filter(|cell| !cell.trim().is_empty()).count();
+        let row = |cpu: &str| text.lines().find(|line| line.trim().starts_with(cpu));
+        let cells = |line: &str| line.split("  ").filter(|cell| !cell.trim().is_empty()).count();
         let header = row("CPU").expect("a header");
         assert_eq!(cells(header), 11, "{header}");
         assert_eq!(cells(row("0").expect("CPU 0")), 11, "{text}");

@@ -102,6 +102,8 @@ fn user_cargo(workspace: &Workspace) -> Command {
     let mut command = cargo::cargo();
     command.current_dir(workspace.root()).args(["build", "-p", "tine-userland", "--bins", "--release"]);
     command.args(["--target", USER_TARGET, "--target-dir"]).arg(workspace.guest_target());
+    // Symbols would make up two thirds of the archive that the machine loads.
+    command.args(["--config", "profile.release.strip=\"symbols\""]);
     cargo::set_rustflags(&mut command, &["-Ctarget-feature=+crt-static".to_owned()]);
     command
 }

@@ -11,7 +11,7 @@ fn print(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
     let mut table: Table = report::table();
     table.set_header(header);
     table.add_rows(rows);
-    println!("{table}");
+    println!("{}", table.trim_fmt());
 }
 
 /// The machines of `qemu-configs/`.
@@ -31,4 +31,13 @@ pub fn programs() -> Result<()> {
     let programs = programs::list(&Workspace::find()?)?;
     print(&["name", "summary"], programs.into_iter().map(|program| vec![program.name, program.summary]));
     Ok(())
+}
+
+/// The balancers and orders that are compiled in.
+pub fn policies() {
+    let row = |name: &str, summary: &str| vec![name.to_owned(), summary.to_owned()];
+    println!("Balancers (--balancer): which CPU a thread runs on\n");
+    print(&["name", "summary"], sched::balance::balancers().iter().map(|it| row(it.name, it.summary)));
+    println!("\nOrders (--order): which thread of a CPU runs next\n");
+    print(&["name", "summary"], sched::order::orders().iter().map(|it| row(it.name, it.summary)));
 }

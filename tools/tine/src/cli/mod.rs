@@ -1,5 +1,9 @@
 //! What users type after `cargo run --`.
 
+mod clippy;
+mod doctor;
+mod gdb;
+mod iso;
 mod lists;
 mod run;
 
@@ -26,8 +30,18 @@ enum Command {
     Run(RunOptions),
     /// List the machine configurations.
     Configs,
+    /// List the balancers, and the orders on one CPU.
+    Balancers,
     /// List the programs that can be run.
     Programs,
+    /// Say what is installed, what is missing, and which accelerator will be used and why.
+    Doctor,
+    /// Boot a machine that waits for a debugger, and print the line to attach with.
+    Gdb(GdbOptions),
+    /// Make an image that boots by Limine, from BIOS and UEFI.
+    Iso(IsoOptions),
+    /// Lint what runs in the guest, with the guest's flags.
+    Clippy,
 }
 
 #[derive(Debug, Args)]
@@ -37,6 +51,27 @@ struct RunOptions {
     /// Also write the record of the run to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct GdbOptions {
+    #[command(flatten)]
+    machine: MachineOptions,
+    /// The TCP port that QEMU listens on for the debugger.
+    #[arg(long, default_value_t = 1234)]
+    port: u16,
+}
+
+#[derive(Debug, Args)]
+struct IsoOptions {
+    /// The directory with Limine's binaries, of version 5 to 9.
+    #[arg(long, value_name = "DIR")]
+    limine: PathBuf,
+    /// The image to write.
+    #[arg(long, value_name = "FILE", default_value = "tine.iso")]
+    output: PathBuf,
+    #[command(flatten)]
+    machine: MachineOptions,
 }
 
 /// What to boot.
@@ -102,7 +137,15 @@ fn dispatch(cli: Cli) -> Result<()> {
         }
         Some(Command::Run(options)) => run::run(&options.machine, options.json.as_deref()),
         Some(Command::Configs) => lists::configs(),
+        Some(Command::Balancers) => {
+            lists::policies();
+            Ok(())
+        }
         Some(Command::Programs) => lists::programs(),
+        Some(Command::Doctor) => doctor::doctor(),
+        Some(Command::Gdb(options)) => gdb::gdb(&options),
+        Some(Command::Iso(options)) => iso::iso(&options),
+        Some(Command::Clippy) => clippy::clippy(),
     }
 }
 

@@ -24,8 +24,8 @@ pub fn command(qemu: &Qemu, plan: &Plan, guest: &Guest, accelerator: Accelerator
     command
 }
 
-/// A serial port that is written to a descriptor which QEMU inherits. QEMU asks for the port's name as the number of a
-/// set of descriptors, and appends, as a pipe cannot be truncated.
+/// A serial port that is written to a descriptor which QEMU inherits. QEMU knows it as a set of descriptors, and
+/// appends, as a pipe cannot be truncated.
 fn serial(name: &str, fd: i32) -> [String; 6] {
     [
         "-add-fd".to_owned(),

@@ -216,7 +216,7 @@ impl Machine {
         self.changes.iter().for_each(|change| change.apply(&mut config));
         config.check()?;
         let name = self.program.strip_prefix("/bin/").unwrap_or(&self.program);
-        Ok(Plan {
+        let plan = Plan {
             config_name: self.config.clone(),
             config,
             profile: self.profile,
@@ -225,7 +225,9 @@ impl Machine {
             program: name.to_owned(),
             arguments: self.arguments.clone(),
             changes: self.changes.iter().map(Change::option).collect(),
-        })
+        };
+        plan.check_policies()?;
+        Ok(plan)
     }
 
     /// Makes everything that a boot needs: the plan, the guest, and QEMU.

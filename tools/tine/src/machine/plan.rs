@@ -2,6 +2,8 @@
 
 use super::config::Config;
 use crate::build::Profile;
+use crate::names;
+use anyhow::{Result, bail};
 
 /// What is booted.
 #[derive(Clone, Debug)]
@@ -19,6 +21,26 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Fails when the kernel has no such order or balancer.
+    pub fn check_policies(&self) -> Result<()> {
+        let (order, balancer) = (&self.config.order, &self.config.balancer);
+        let orders = sched::order::orders().iter().map(|it| it.name);
+        let balancers = sched::balance::balancers().iter().map(|it| it.name);
+        if !orders.clone().any(|name| name == order) {
+            bail!(
+                "{}. `cargo run -- balancers` lists orders as well.",
+                names::unknown("order", order, orders)
+            );
+        }
+        if !balancers.clone().any(|name| name == balancer) {
+            bail!(
+                "{}. `cargo run -- balancers` lists them.",
+                names::unknown("balancer", balancer, balancers)
+            );
+        }
+        Ok(())
+    }
+
     /// The kernel's command line.
     pub fn command_line(&self) -> String {
         let config = &self.config;
@@ -89,6 +111,15 @@ mod tests {
             "hz=100 order=round_robin balancer=two_choices seed=7 x2apic=off tick.storm=on init=/bin/hello -- \
              --name 'two words'"
         );
+    }
+
+    #[test]
+    fn an_unknown_policy_is_refused_before_anything_starts() {
+        let mut plan = plan();
+        assert!(plan.check_policies().is_ok());
+        plan.config.balancer = "two_choice".into();
+        let said = plan.check_policies().expect_err("unknown").to_string();
+        assert!(said.contains("there is no balancer `two_choice`; did you mean `two_choices`?"), "{said}");
     }
 
     #[test]

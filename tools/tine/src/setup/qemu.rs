@@ -57,11 +57,16 @@ pub fn ensure(workspace: &Workspace, ui: Ui) -> Result<Qemu> {
     if let Some(qemu) = find(workspace)? {
         return Ok(qemu);
     }
-    if !nix::unistd::geteuid().is_root() || !apt::is_there() {
-        bail!("QEMU ({PROGRAM}) is not installed. {}", how_to_install());
+    if !can_install() {
+        bail!("QEMU ({PROGRAM}) is not installed. {HOW_TO_INSTALL}");
     }
-    install(ui).with_context(|| format!("QEMU ({PROGRAM}) is not installed. {}", how_to_install()))?;
+    install(ui).with_context(|| format!("QEMU ({PROGRAM}) is not installed. {HOW_TO_INSTALL}"))?;
     find(workspace)?.with_context(|| format!("QEMU was installed, but {PROGRAM} is not in PATH"))
+}
+
+/// Whether [`ensure`] would install it.
+pub fn can_install() -> bool {
+    nix::unistd::geteuid().is_root() && apt::is_there()
 }
 
 /// QEMU in PATH; fails when it is too old or does not run.
@@ -97,7 +102,7 @@ fn describe(path: PathBuf, stamp: (u64, u64)) -> Result<Qemu> {
         bail!("{} does not say its version; it says: {}{}", path.display(), done.stdout, done.stderr);
     };
     if version < OLDEST {
-        bail!("{} is QEMU {version}; Tine needs {OLDEST} or later. {}", path.display(), how_to_install());
+        bail!("{} is QEMU {version}; Tine needs {OLDEST} or later. {HOW_TO_INSTALL}", path.display());
     }
     Ok(Qemu { path, version, description, stamp })
 }
@@ -117,14 +122,13 @@ fn install(ui: Ui) -> Result<()> {
     apt::install(&sources, newest, "qemu-system-x86", scratch.path())
 }
 
-fn how_to_install() -> &'static str {
-    "Install it:
+/// The command on each of the common systems.
+pub const HOW_TO_INSTALL: &str = "Install it:
   Debian, Ubuntu   sudo apt-get install --no-install-recommends qemu-system-x86
   Fedora           sudo dnf install qemu-system-x86-core
   Arch             sudo pacman -S qemu-system-x86
   openSUSE         sudo zypper install qemu-x86
-  macOS            brew install qemu"
-}
+  macOS            brew install qemu";
 
 #[cfg(test)]
 mod tests {
