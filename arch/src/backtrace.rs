@@ -1,7 +1,8 @@
 //! Return addresses by the chain of frame pointers.
 //!
-//! Makes no assumption about the state of the kernel: memory is read by probes that survive a fault, the walk only goes up, and
-//! it ends after a bounded number of frames. What function an address is in is not known here.
+//! Makes no assumption about the state of the kernel: memory is read by probes that survive a fault, the walk
+//! only goes up, and it ends after a bounded number of frames. What function an address is in is not known
+//! here.
 
 use crate::context::Context;
 use crate::copy::{KERNEL_HALF, probe};

@@ -1,7 +1,7 @@
 //! Switching between kernel stacks.
 //!
-//! A [`Context`] is the stack pointer of kernel code that gave up its CPU; the rest is on that stack. Does not know threads,
-//! address spaces or user registers: whoever switches sees to those.
+//! A [`Context`] is the stack pointer of kernel code that gave up its CPU; the rest is on that stack. Does
+//! not know threads, address spaces or user registers: whoever switches sees to those.
 
 use core::arch::naked_asm;
 use x86_64::VirtAddr;
@@ -33,10 +33,12 @@ impl Context {
         Self { rsp: 0 }
     }
 
-    /// A context that calls `entry(arg)` on the stack that ends at `stack_top`, with interrupts as they are at the switch.
+    /// A context that calls `entry(arg)` on the stack that ends at `stack_top`, with interrupts as they are
+    /// at the switch.
     ///
     /// # Safety
-    /// `stack_top` is aligned to 16 bytes; the stack below it is mapped, unused, and lives as long as the context runs.
+    /// `stack_top` is aligned to 16 bytes; the stack below it is mapped, unused, and lives as long as the
+    /// context runs.
     pub unsafe fn new(stack_top: VirtAddr, entry: extern "C" fn(usize) -> !, arg: usize) -> Self {
         let rsp = stack_top - size_of::<Saved>() as u64;
         let start = Saved {
@@ -69,8 +71,8 @@ impl Context {
 /// Saves where the caller is in `from` and goes on with `to`; returns when somebody switches back.
 ///
 /// # Safety
-/// Interrupts are off. `to` was made by [`Context::new`] or saved by this function, is running nowhere, and its stack is mapped.
-/// Both stay in place until the switch is done.
+/// Interrupts are off. `to` was made by [`Context::new`] or saved by this function, is running nowhere, and
+/// its stack is mapped. Both stay in place until the switch is done.
 #[unsafe(naked)]
 pub unsafe extern "sysv64" fn switch(from: *mut Context, to: *const Context) {
     // RDI = from, RSI = to. Callee-saved registers only: to the caller it is an ordinary call.

@@ -1,7 +1,8 @@
 //! x87, SSE and AVX state of user threads.
 //!
-//! Saved and restored as a whole at each switch between user threads; the kernel itself uses none of it. What is in use is
-//! what the processor offers up to AVX-512; AMX and protection keys are not offered to user mode.
+//! Saved and restored as a whole at each switch between user threads; the kernel itself uses none of it. What
+//! is in use is what the processor offers up to AVX-512; AMX and protection keys are not offered to user
+//! mode.
 
 use crate::cpu::features;
 use alloc::alloc::{alloc_zeroed, dealloc};
@@ -97,7 +98,8 @@ impl State {
     /// The state after a reset. `None`: out of memory.
     pub(crate) fn new() -> Option<Self> {
         let mut state = Self::zeroed()?;
-        // With XSTATE_BV zero, XRSTOR initialises all components by itself, except that it loads MXCSR; FXRSTOR loads both.
+        // With XSTATE_BV zero, XRSTOR initialises all components by itself, except that it loads MXCSR;
+        // FXRSTOR loads both.
         let bytes = state.bytes_mut();
         bytes[FCW..FCW + 2].copy_from_slice(&FCW_RESET.to_le_bytes());
         bytes[MXCSR..MXCSR + 4].copy_from_slice(&MXCSR_RESET.to_le_bytes());
@@ -154,7 +156,8 @@ impl State {
     pub(crate) fn save(&mut self) {
         let (area, format) = (self.area.as_ptr(), format());
         let (low, high) = (format.components as u32, (format.components >> 32) as u32);
-        // SAFETY: the area is owned, aligned to 64 bytes, and as large as the processor says for these components.
+        // SAFETY: the area is owned, aligned to 64 bytes, and as large as the processor says for these
+        // components.
         unsafe {
             match format.method {
                 Method::Fxsave => asm!("fxsave64 [{}]", in(reg) area, options(nostack, preserves_flags)),
@@ -171,8 +174,8 @@ impl State {
     pub(crate) fn load(&self) {
         let (area, format) = (self.area.as_ptr(), format());
         let (low, high) = (format.components as u32, (format.components >> 32) as u32);
-        // SAFETY: the area is one that `save` wrote, the initial one, or one that `set_bytes` made loadable. The kernel keeps
-        // nothing in these registers.
+        // SAFETY: the area is one that `save` wrote, the initial one, or one that `set_bytes` made loadable.
+        // The kernel keeps nothing in these registers.
         unsafe {
             match format.method {
                 Method::Fxsave => asm!("fxrstor64 [{}]", in(reg) area, options(nostack, preserves_flags)),

@@ -1,6 +1,7 @@
 //! Turning interrupts off and on for this CPU.
 //!
-//! On the host all of it is a no-op and interrupts count as on. Does not know which device interrupts, or why.
+//! On the host all of it is a no-op and interrupts count as on. Does not know which device interrupts, or
+//! why.
 
 #[cfg(target_os = "none")]
 use x86_64::instructions::interrupts as hardware;
@@ -44,8 +45,8 @@ pub fn are_enabled() -> bool {
     hardware::are_enabled()
 }
 
-/// Lets interrupts in and sleeps until one arrives, as one step: none can slip in between and be slept through. Returns
-/// with interrupts on.
+/// Lets interrupts in and sleeps until one arrives, as one step: none can slip in between and be slept
+/// through. Returns with interrupts on.
 #[inline]
 pub fn wait() {
     hardware::enable_and_hlt();
@@ -57,7 +58,8 @@ pub fn in_handler() -> bool {
     local::with(|cpu| cpu.interrupt_depth.load(Relaxed)) != 0
 }
 
-/// Keeps interrupts out until it is dropped, then restores what was. Guards nest; they are dropped in reverse order.
+/// Keeps interrupts out until it is dropped, then restores what was. Guards nest; they are dropped in reverse
+/// order.
 #[must_use = "interrupts stay off only as long as this lives"]
 pub struct Off {
     were_enabled: bool,

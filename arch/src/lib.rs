@@ -1,11 +1,11 @@
 //! x86-64 hardware: what the kernel needs of it, as safe as it can be made.
 //!
-//! Runs on the bare machine (`target_os = "none"`). On an x86-64 host only what other crates' host tests use is there:
-//! locks, per-CPU data, and no-op stand-ins for interrupts and the TLB. Knows nothing of processes, address spaces or
-//! scheduling: the kernel registers what to do on a trap and calls in for the rest.
+//! Runs on the bare machine (`target_os = "none"`). On an x86-64 host only what other crates' host tests use
+//! is there: locks, per-CPU data, and no-op stand-ins for interrupts and the TLB. Knows nothing of processes,
+//! address spaces or scheduling: the kernel registers what to do on a trap and calls in for the rest.
 //!
-//! Start at [`cpu`], then [`user`](user/index.html) for how user mode is entered and left, and [`traps`] for what hits the
-//! kernel itself.
+//! Start at [`cpu`], then [`user`](user/index.html) for how user mode is entered and left, and [`traps`] for
+//! what hits the kernel itself.
 #![cfg_attr(target_os = "none", no_std)]
 
 extern crate alloc;

@@ -1,8 +1,9 @@
 //! Dropping stale translations, here and on other CPUs.
 //!
-//! Each CPU has one request slot of its own to send from, and one set of senders that wait for it. A sender fills its slot,
-//! adds itself to the set of each receiver, and waits until all have answered, answering others meanwhile; so any number of
-//! CPUs may send at once, with interrupts off too. Nothing is allocated. Which CPUs use an address space is `mm`'s knowledge.
+//! Each CPU has one request slot of its own to send from, and one set of senders that wait for it. A sender
+//! fills its slot, adds itself to the set of each receiver, and waits until all have answered, answering
+//! others meanwhile; so any number of CPUs may send at once, with interrupts off too. Nothing is allocated.
+//! Which CPUs use an address space is `mm`'s knowledge.
 //!
 //! On the host there is nothing to flush and nobody to ask: only the tests in here send.
 
@@ -105,11 +106,11 @@ impl Mailbox {
 static MAILBOXES: [CachePadded<Mailbox>; CpuSet::CAPACITY] =
     [const { CachePadded::new(Mailbox::new()) }; CpuSet::CAPACITY];
 
-/// Drops stale translations on all of `cpus`, this one included if it is among them. When it returns, none of them can reach
-/// anything through them any more.
+/// Drops stale translations on all of `cpus`, this one included if it is among them. When it returns, none of
+/// them can reach anything through them any more.
 ///
-/// The caller has changed the page tables before. It holds no [`IrqLock`](crate::sync::IrqLock) that another CPU may take
-/// without waiting in a [`Spinner`], and is not in an interrupt handler.
+/// The caller has changed the page tables before. It holds no [`IrqLock`](crate::sync::IrqLock) that another
+/// CPU may take without waiting in a [`Spinner`], and is not in an interrupt handler.
 pub fn shootdown(cpus: &CpuSet, flush: Flush) {
     if cfg!(not(any(target_os = "none", test))) {
         return;
@@ -144,8 +145,9 @@ fn send(here: CpuId, others: &CpuSet, flush: Flush) {
     mine.unanswered.store(others.len() as u32, Ordering::Relaxed);
     for cpu in others.iter() {
         let word = &MAILBOXES[cpu.index()].senders[here.index() / 64];
-        // If the word was not empty, an interrupt is on its way already: `serve` empties it only as a whole. Sequentially
-        // consistent, so that the receiver's page walks after it answers come after our change of the page tables.
+        // If the word was not empty, an interrupt is on its way already: `serve` empties it only as a whole.
+        // Sequentially consistent, so that the receiver's page walks after it answers come after our change
+        // of the page tables.
         if word.fetch_or(1 << (here.0 % 64), Ordering::SeqCst) == 0 {
             notify(cpu);
         }
@@ -161,8 +163,8 @@ fn notify(cpu: CpuId) {
 #[cfg(not(target_os = "none"))]
 fn notify(_: CpuId) {}
 
-/// Answers all requests to this CPU. To be called for [`vectors::TLB`](crate::vectors::TLB); loops that wait call it as well.
-/// Cheap when there are none.
+/// Answers all requests to this CPU. To be called for [`vectors::TLB`](crate::vectors::TLB); loops that wait
+/// call it as well. Cheap when there are none.
 #[inline]
 pub fn serve() {
     let here = cpu::id();

@@ -1,6 +1,7 @@
 //! Interrupt vectors that the kernel uses, and the processor's exceptions by name.
 //!
-//! The local APIC serves higher vectors first; among ours that order does not matter, as each handler runs to its end.
+//! The local APIC serves higher vectors first; among ours that order does not matter, as each handler runs to
+//! its end.
 
 /// The local APIC's timer.
 pub const TIMER: u8 = 0xe0;

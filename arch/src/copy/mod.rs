@@ -1,8 +1,8 @@
 //! The only way to user memory.
 //!
-//! Every access is checked to lie in the lower half, opens user memory (SMAP) only for its few instructions, and survives a
-//! page fault: the kernel's handler may resolve it, or else the call returns [`UserFault`]. What is mapped where, and with which
-//! rights, is the page tables' business.
+//! Every access is checked to lie in the lower half, opens user memory (SMAP) only for its few instructions,
+//! and survives a page fault: the kernel's handler may resolve it, or else the call returns [`UserFault`].
+//! What is mapped where, and with which rights, is the page tables' business.
 
 mod routines;
 
@@ -83,8 +83,8 @@ pub fn write_u64(to: VirtAddr, value: u64) -> Result<(), UserFault> {
     unsafe { routines::store_u64(to.as_mut_ptr(), value) }.into()
 }
 
-/// Replaces a word of user memory by `new` if it is `current`, atomically and with a full barrier. Returns what it was before:
-/// `current` if it was replaced.
+/// Replaces a word of user memory by `new` if it is `current`, atomically and with a full barrier. Returns
+/// what it was before: `current` if it was replaced.
 pub fn compare_exchange_u32(at: VirtAddr, current: u32, new: u32) -> Result<u32, UserFault> {
     check(at, 4)?;
     // SAFETY: user memory.
@@ -102,8 +102,8 @@ pub fn update_u32(at: VirtAddr, change: impl Fn(u32) -> u32) -> Result<u32, User
     }
 }
 
-/// Reads a string of user memory that ends with a zero byte into `to` and returns its bytes without that. `Ok(None)`: it does
-/// not fit.
+/// Reads a string of user memory that ends with a zero byte into `to` and returns its bytes without that.
+/// `Ok(None)`: it does not fit.
 pub fn read_cstr(to: &mut [u8], from: VirtAddr) -> Result<Option<&[u8]>, UserFault> {
     const PAGE: usize = 4096;
     let mut filled = 0;

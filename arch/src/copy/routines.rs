@@ -1,8 +1,9 @@
 //! The instructions that touch user memory.
 //!
-//! All lie between two labels, are leaves that use no stack, and take the System V convention: arguments in RDI, RSI, RDX; an
-//! [`Outcome`] in RAX (0: done) and RDX. So one rule fixes up any fault among them: go on at `fault_exit`, which closes user
-//! memory and returns RAX = 1 to the caller. Each exists twice: with STAC and CLAC for processors with SMAP, and without.
+//! All lie between two labels, are leaves that use no stack, and take the System V convention: arguments in
+//! RDI, RSI, RDX; an [`Outcome`] in RAX (0: done) and RDX. So one rule fixes up any fault among them: go on
+//! at `fault_exit`, which closes user memory and returns RAX = 1 to the caller. Each exists twice: with STAC
+//! and CLAC for processors with SMAP, and without.
 
 use crate::cpu::features;
 use core::arch::global_asm;

@@ -8,8 +8,8 @@ use x86_64::registers::model_specific::{Efer, EferFlags};
 pub(super) fn init() {
     let has = features();
     let mut cr0 = Cr0::read();
-    // Vector state is switched eagerly, so there is nothing to trap. Alignment checks stay off: RFLAGS.AC is SMAP's in the
-    // kernel, and in user mode it then does nothing.
+    // Vector state is switched eagerly, so there is nothing to trap. Alignment checks stay off: RFLAGS.AC is
+    // SMAP's in the kernel, and in user mode it then does nothing.
     cr0.remove(Cr0Flags::EMULATE_COPROCESSOR | Cr0Flags::TASK_SWITCHED | Cr0Flags::ALIGNMENT_MASK);
     cr0.insert(Cr0Flags::WRITE_PROTECT | Cr0Flags::MONITOR_COPROCESSOR | Cr0Flags::NUMERIC_ERROR);
 
@@ -28,8 +28,9 @@ pub(super) fn init() {
     efer.insert(EferFlags::SYSTEM_CALL_EXTENSIONS);
     efer.set(EferFlags::NO_EXECUTE_ENABLE, has.nx);
 
-    // SAFETY: paging and long mode stay as they are. The kernel runs on its own pages, which SMEP and SMAP do not concern and
-    // whose protection it set itself, so write protection takes nothing from it that it relies on.
+    // SAFETY: paging and long mode stay as they are. The kernel runs on its own pages, which SMEP and SMAP do
+    // not concern and whose protection it set itself, so write protection takes nothing from it that it
+    // relies on.
     unsafe {
         Cr0::write(cr0);
         Efer::write(efer);

@@ -70,7 +70,8 @@ pub fn hwcap() -> u64 {
     u64::from(raw_cpuid::cpuid!(1).edx)
 }
 
-/// What user programs are told in `AT_HWCAP2`: bit 1 says that they may use FSGSBASE, as on Linux (`asm/hwcap2.h`).
+/// What user programs are told in `AT_HWCAP2`: bit 1 says that they may use FSGSBASE, as on Linux
+/// (`asm/hwcap2.h`).
 pub fn hwcap2() -> u64 {
     u64::from(features().fsgsbase) << 1
 }

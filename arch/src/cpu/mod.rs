@@ -19,8 +19,8 @@ pub use per_cpu::PerCpu;
 
 use formats::CpuId;
 
-/// The CPU that asks. It stays the same until the next context switch. On the host it is what [`pretend_to_be`] set for the
-/// calling thread, 0 at first.
+/// The CPU that asks. It stays the same until the next context switch. On the host it is what
+/// [`pretend_to_be`] set for the calling thread, 0 at first.
 #[inline]
 pub fn id() -> CpuId {
     local::id()
@@ -31,8 +31,8 @@ pub fn id() -> CpuId {
 /// CPU 0 may call it before there is a heap; for the others, [`prepare`] was called on a CPU that was up.
 ///
 /// # Safety
-/// To be called once on each CPU, with an id that no other CPU has, with interrupts off, before anything else of this crate
-/// and before user mode; the kernel's page tables are already in use.
+/// To be called once on each CPU, with an id that no other CPU has, with interrupts off, before anything else
+/// of this crate and before user mode; the kernel's page tables are already in use.
 #[cfg(target_os = "none")]
 pub unsafe fn init(id: CpuId) {
     control::init();

@@ -1,7 +1,7 @@
 //! One value per CPU.
 //!
-//! Gives shared references only: another CPU may look at any value, and an interrupt may come at any time, so what is in
-//! there is atomic or has a lock of its own.
+//! Gives shared references only: another CPU may look at any value, and an interrupt may come at any time, so
+//! what is in there is atomic or has a lock of its own.
 
 use alloc::boxed::Box;
 use crossbeam_utils::CachePadded;

@@ -12,8 +12,8 @@ pub(super) fn load() {
     TABLE.call_once(build).load();
 }
 
-/// All gates turn interrupts off. User mode may use those of `int3` and `into` by itself; any other `int` is a general
-/// protection fault.
+/// All gates turn interrupts off. User mode may use those of `int3` and `into` by itself; any other `int` is
+/// a general protection fault.
 fn build() -> InterruptDescriptorTable {
     let mut table = InterruptDescriptorTable::new();
     // The crate types handlers per exception, so each has to be named.
@@ -53,8 +53,8 @@ fn build() -> InterruptDescriptorTable {
         // SAFETY: as above.
         unsafe { table[vector].set_handler_addr(stubs::ordinary(vector)) };
     }
-    // SAFETY: these stubs expect a stack of their own with the address of the CPU-local area above it, which is what the TSS
-    // entries of these indices lead to.
+    // SAFETY: these stubs expect a stack of their own with the address of the CPU-local area above it, which
+    // is what the TSS entries of these indices lead to.
     unsafe {
         table.non_maskable_interrupt.set_handler_addr(stubs::nmi()).set_stack_index(ist::NMI);
         table.double_fault.set_handler_addr(stubs::double_fault()).set_stack_index(ist::DOUBLE_FAULT);

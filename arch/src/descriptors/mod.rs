@@ -1,6 +1,7 @@
 //! Segments, task state and interrupt gates.
 //!
-//! Each CPU has a GDT and a TSS in its local area; all share one IDT. What a gate's handler does is in [`crate::traps`].
+//! Each CPU has a GDT and a TSS in its local area; all share one IDT. What a gate's handler does is in
+//! [`crate::traps`].
 
 mod gdt;
 mod idt;

@@ -1,8 +1,9 @@
 //! Spin locks: two types, and a rank on each.
 //!
-//! [`Lock`] leaves interrupts as they are and must never be taken in interrupt context. [`IrqLock`] keeps interrupts off
-//! while it is held. Each lock has a [`rank`]; a CPU takes locks in strictly rising rank. Which type a rank belongs to is
-//! checked at compile time, the order at run time when debug assertions are on.
+//! [`Lock`] leaves interrupts as they are and must never be taken in interrupt context. [`IrqLock`] keeps
+//! interrupts off while it is held. Each lock has a [`rank`]; a CPU takes locks in strictly rising rank.
+//! Which type a rank belongs to is checked at compile time, the order at run time when debug assertions are
+//! on.
 //!
 //! Nothing here sleeps or queues threads, and no lock may be held across a context switch.
 

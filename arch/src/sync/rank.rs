@@ -1,7 +1,8 @@
 //! The order in which locks are taken, and the check of it.
 //!
-//! A CPU that holds a lock takes only locks of a higher rank. Interrupt-safe locks rank above all others: an interrupt may
-//! arrive while any [`Lock`](super::Lock) is held, and nobody who holds an [`IrqLock`](super::IrqLock) may wait for one.
+//! A CPU that holds a lock takes only locks of a higher rank. Interrupt-safe locks rank above all others: an
+//! interrupt may arrive while any [`Lock`](super::Lock) is held, and nobody who holds an
+//! [`IrqLock`](super::IrqLock) may wait for one.
 //!
 //! The ranks below [`SPACE`] are the kernel's own. The numbers leave gaps on purpose.
 
@@ -22,7 +23,8 @@ pub const STACKS: u8 = 26;
 /// The kernel's own page tables.
 pub const KERNEL_SPACE: u8 = 28;
 
-/// The scheduler's locks: run queues and the states of threads. Several may be held at once: the scheduler orders them itself.
+/// The scheduler's locks: run queues and the states of threads. Several may be held at once: the scheduler
+/// orders them itself.
 pub const RUN_QUEUE: u8 = 38;
 /// The kernel heap.
 pub const HEAP: u8 = 48;

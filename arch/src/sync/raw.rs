@@ -1,7 +1,7 @@
 //! The two raw locks: test-and-test-and-set.
 //!
-//! Not ticket locks: under emulation with fewer host threads than CPUs, the next in line is often not running, and everybody
-//! would wait for the host to schedule it.
+//! Not ticket locks: under emulation with fewer host threads than CPUs, the next in line is often not
+//! running, and everybody would wait for the host to schedule it.
 
 use super::{Spinner, rank};
 use crate::interrupts;
@@ -17,8 +17,8 @@ impl<const RANK: u8> RawLock<RANK> {
     const RANK_FITS: () = assert!(RANK < rank::FIRST_IRQ, "this rank is that of an IrqLock");
 }
 
-// SAFETY: `taken` goes from false to true by one atomic swap, so one CPU at a time gets through `lock` or `try_lock`, with
-// acquire and release ordering around what it guards.
+// SAFETY: `taken` goes from false to true by one atomic swap, so one CPU at a time gets through `lock` or
+// `try_lock`, with acquire and release ordering around what it guards.
 unsafe impl<const RANK: u8> RawMutex for RawLock<RANK> {
     #[allow(clippy::declare_interior_mutable_const, reason = "lock_api asks for it: each use is a new lock")]
     const INIT: Self = Self { taken: AtomicBool::new(false) };
@@ -55,8 +55,8 @@ unsafe impl<const RANK: u8> RawMutex for RawLock<RANK> {
 
 /// A spin lock that keeps interrupts off while it is held. Rank [`rank::FIRST_IRQ`] or above.
 ///
-/// Several may be held and released in any order: interrupts come back on with the last one, if they were on before the
-/// first.
+/// Several may be held and released in any order: interrupts come back on with the last one, if they were on
+/// before the first.
 pub struct RawIrqLock<const RANK: u8> {
     taken: AtomicBool,
 }
@@ -76,8 +76,8 @@ impl<const RANK: u8> RawIrqLock<RANK> {
     }
 }
 
-// SAFETY: as for `RawLock`. The CPU that takes the lock is the one that releases it (the guard is not `Send` and no lock is
-// held across a context switch), so `hold_off` and `release` are balanced on each CPU.
+// SAFETY: as for `RawLock`. The CPU that takes the lock is the one that releases it (the guard is not `Send`
+// and no lock is held across a context switch), so `hold_off` and `release` are balanced on each CPU.
 unsafe impl<const RANK: u8> RawMutex for RawIrqLock<RANK> {
     #[allow(clippy::declare_interior_mutable_const, reason = "lock_api asks for it: each use is a new lock")]
     const INIT: Self = Self { taken: AtomicBool::new(false) };

@@ -30,8 +30,9 @@ struct Watch {
 
 static WATCH: Once<Watch> = Once::new();
 
-/// Registers the clock and what to do about a CPU that is stuck. The hook is called on that CPU, with whatever locks it
-/// holds and interrupts as they are, and again after each further bound. Only the first registration counts.
+/// Registers the clock and what to do about a CPU that is stuck. The hook is called on that CPU, with
+/// whatever locks it holds and interrupts as they are, and again after each further bound. Only the first
+/// registration counts.
 pub fn set_watch(clock: fn() -> Instant, hook: fn(&Stuck)) {
     WATCH.call_once(|| Watch { clock, hook });
 }
@@ -56,8 +57,8 @@ impl Spinner {
         Self { waits_for, rank, rounds: 0, since: None }
     }
 
-    /// One round: lets the other hardware thread or vCPU go first, and answers TLB requests, as whoever is waited for may
-    /// itself wait for this CPU to answer, and interrupts may be off.
+    /// One round: lets the other hardware thread or vCPU go first, and answers TLB requests, as whoever is
+    /// waited for may itself wait for this CPU to answer, and interrupts may be off.
     #[inline]
     pub fn pause(&mut self) {
         relax();

@@ -9,13 +9,14 @@ use spin::Once;
 
 static HANDLERS: Once<&'static dyn Handlers> = Once::new();
 
-/// Registers what the kernel does about traps. To be called once, before interrupts are let in; until then any trap is a
-/// panic. Only the first registration counts.
+/// Registers what the kernel does about traps. To be called once, before interrupts are let in; until then
+/// any trap is a panic. Only the first registration counts.
 pub fn set_handlers(handlers: &'static dyn Handlers) {
     HANDLERS.call_once(|| handlers);
 }
 
-/// Called by the stubs, with interrupts off and GS pointing to the CPU-local area. `frame` is what they restore afterwards.
+/// Called by the stubs, with interrupts off and GS pointing to the CPU-local area. `frame` is what they
+/// restore afterwards.
 pub(super) extern "sysv64" fn kernel_trap(frame: &mut KernelFrame) {
     let vector = frame.vector as u8;
     let Some(handlers) = HANDLERS.get() else {

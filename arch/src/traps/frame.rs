@@ -4,8 +4,8 @@ use crate::vectors::exception;
 use core::fmt;
 use x86_64::VirtAddr;
 
-/// What a trap stub and the processor push, lowest address first. For a trap in user mode it lies in the `UserContext`, for
-/// one in the kernel on the interrupted stack.
+/// What a trap stub and the processor push, lowest address first. For a trap in user mode it lies in the
+/// `UserContext`, for one in the kernel on the interrupted stack.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct KernelFrame {
@@ -35,7 +35,8 @@ pub struct KernelFrame {
     pub ss: u64,
 }
 
-/// Its size is a multiple of 16: the processor aligns the stack before it pushes, so frames end at such an address.
+/// Its size is a multiple of 16: the processor aligns the stack before it pushes, so frames end at such an
+/// address.
 pub(crate) const FRAME_SIZE: usize = size_of::<KernelFrame>();
 const _: () = assert!(FRAME_SIZE.is_multiple_of(16));
 

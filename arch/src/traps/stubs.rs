@@ -1,9 +1,10 @@
 //! The first and the last instructions of each trap.
 //!
-//! On entry the processor has pushed SS, RSP, RFLAGS, CS, RIP and for some vectors an error code: from user mode to the end of
-//! the running `UserContext`'s frame (where TSS.RSP0 points), from kernel mode to the interrupted stack. Interrupts are off.
-//! The stub completes a `KernelFrame` there. Then, from user mode, it returns from `user::enter` with the vector in EAX; from
-//! kernel mode, it calls `kernel_trap(RDI = frame)` and restores all registers from the frame.
+//! On entry the processor has pushed SS, RSP, RFLAGS, CS, RIP and for some vectors an error code: from user
+//! mode to the end of the running `UserContext`'s frame (where TSS.RSP0 points), from kernel mode to the
+//! interrupted stack. Interrupts are off. The stub completes a `KernelFrame` there. Then, from user mode, it
+//! returns from `user::enter` with the vector in EAX; from kernel mode, it calls `kernel_trap(RDI = frame)`
+//! and restores all registers from the frame.
 
 use super::dispatch::kernel_trap;
 use super::frame::{FRAME_SIZE, KernelFrame};
@@ -45,8 +46,9 @@ const MSR_GS_BASE: u32 = 0xc000_0101;
 /// RFLAGS.AC (bit 18) in the third byte.
 const AC_BYTE: usize = offset_of!(KernelFrame, rflags) + 2;
 
-// RFLAGS.AC in the kernel opens user memory (SMAP). An interrupted user copy has it set, and user mode can set it; a trap does
-// not clear it. It is cleared by POPF, which unlike CLAC is there on every processor, and comes back with the frame's RFLAGS.
+// RFLAGS.AC in the kernel opens user memory (SMAP). An interrupted user copy has it set, and user mode can
+// set it; a trap does not clear it. It is cleared by POPF, which unlike CLAC is there on every processor, and
+// comes back with the frame's RFLAGS.
 global_asm!(
     r#"
 .macro TINE_PUSH_REGISTERS
@@ -131,8 +133,9 @@ tine_trap:
     call {kernel_trap}
     TINE_POP_AND_RETURN
 
-// Traps on stacks of their own may hit between any two instructions, so GS may have the user's base even in the kernel. The
-// word above the frame is the address of the CPU-local area; the base found is put back afterwards.
+// Traps on stacks of their own may hit between any two instructions, so GS may have the user's base even in
+// the kernel. The word above the frame is the address of the CPU-local area; the base found is put back
+// afterwards.
 .balign 16
 tine_trap_nmi:
     push 0

@@ -11,8 +11,8 @@ use x86_64::VirtAddr;
 
 /// A user thread's registers, the floating-point and vector state included.
 ///
-/// Between [`Self::load`] and [`Self::save`] the thread has the CPU, and the vector state and the segment bases are in the
-/// processor rather than here.
+/// Between [`Self::load`] and [`Self::save`] the thread has the CPU, and the vector state and the segment
+/// bases are in the processor rather than here.
 #[repr(C, align(16))]
 pub struct UserContext {
     /// Where traps from user mode save to. First, and of a size that keeps its end aligned.
@@ -25,7 +25,8 @@ pub struct UserContext {
 }
 
 impl UserContext {
-    /// A thread that starts at `entry` with the stack pointer `stack`, all else zero or as after a reset. `None`: out of memory.
+    /// A thread that starts at `entry` with the stack pointer `stack`, all else zero or as after a reset.
+    /// `None`: out of memory.
     pub fn new(entry: VirtAddr, stack: VirtAddr) -> Option<Self> {
         Some(Self {
             frame: KernelFrame {
@@ -47,15 +48,17 @@ impl UserContext {
         Some(Self { fpu: self.fpu.duplicate()?, ..*self })
     }
 
-    /// Enters user mode where `regs` says and returns when it is left. Turns interrupts off and returns with them off.
+    /// Enters user mode where `regs` says and returns when it is left. Turns interrupts off and returns with
+    /// them off.
     ///
-    /// The thread has this CPU (see [`Self::load`]) and its address space is active. If `regs.rip` is no user address, user mode
-    /// is not entered and the exit is a general protection fault.
+    /// The thread has this CPU (see [`Self::load`]) and its address space is active. If `regs.rip` is no user
+    /// address, user mode is not entered and the exit is a general protection fault.
     #[inline(always)]
     pub fn run(&mut self) -> Exit {
         interrupts::disable();
-        // SAFETY: interrupts are off, the frame's selectors are those of user mode since `new`, and `regs` keeps its flags to
-        // what user mode may have. The context stays borrowed, so it is in place until user mode is left.
+        // SAFETY: interrupts are off, the frame's selectors are those of user mode since `new`, and `regs`
+        // keeps its flags to what user mode may have. The context stays borrowed, so it is in place until
+        // user mode is left.
         match unsafe { enter::enter(self) } {
             enter::SYSCALL => {
                 self.retired = true;
@@ -77,7 +80,8 @@ impl UserContext {
         Exit::Fault(Fault { vector: exception::GENERAL_PROTECTION, error: 0, address: VirtAddr::zero() })
     }
 
-    /// Whether the last [`Self::run`] retired at least one user instruction. A jump to itself leaves no trace and counts as none.
+    /// Whether the last [`Self::run`] retired at least one user instruction. A jump to itself leaves no trace
+    /// and counts as none.
     pub fn retired_since_entry(&self) -> bool {
         self.retired
     }
@@ -88,7 +92,8 @@ impl UserContext {
         enter::set_bases(self.fs_base, self.gs_base);
     }
 
-    /// Takes vector state and segment bases from the processor: the thread gives up this CPU. Interrupts are off.
+    /// Takes vector state and segment bases from the processor: the thread gives up this CPU. Interrupts are
+    /// off.
     pub fn save(&mut self) {
         self.fpu.save();
         (self.fs_base, self.gs_base) = enter::bases();

@@ -1,6 +1,7 @@
 //! The way out to user mode and back in.
 //!
-//! The way out is `enter`. The ways back are `syscall_entry` here and the stubs in `traps`: both return from `enter`.
+//! The way out is `enter`. The ways back are `syscall_entry` here and the stubs in `traps`: both return from
+//! `enter`.
 
 use super::context::UserContext;
 use super::registers::Registers;
@@ -50,18 +51,20 @@ const fn frame(offset: usize) -> usize {
     offset_of!(UserContext, frame) + offset
 }
 
-// The trap stubs save relative to the frame's end, and TSS.RSP0 has to be aligned for the processor to push right there.
+// The trap stubs save relative to the frame's end, and TSS.RSP0 has to be aligned for the processor to push
+// right there.
 const _: () = assert!(offset_of!(UserContext, frame) == 0 && align_of::<UserContext>().is_multiple_of(16));
 
 /// Runs `context` in user mode until it is left; returns the vector, or [`SYSCALL`].
 ///
 /// # Safety
-/// Interrupts are off. The frame has user selectors, and `context` is in kernel memory that every address space maps.
+/// Interrupts are off. The frame has user selectors, and `context` is in kernel memory that every address
+/// space maps.
 #[inline(always)]
 pub(super) unsafe fn enter(context: &mut UserContext) -> u32 {
     let why;
-    // SAFETY: `enter_user` keeps the stack pointer, RBX and RBP; all other registers are declared as overwritten. Having the
-    // compiler keep what it needs of them is cheaper than saving six on each way out.
+    // SAFETY: `enter_user` keeps the stack pointer, RBX and RBP; all other registers are declared as
+    // overwritten. Having the compiler keep what it needs of them is cheaper than saving six on each way out.
     unsafe {
         asm!(
             "call {enter}",
@@ -77,9 +80,9 @@ pub(super) unsafe fn enter(context: &mut UserContext) -> u32 {
 
 /// RDI = the context; returns why user mode was left in EAX. Overwrites all registers but RSP, RBX and RBP.
 ///
-/// Goes out by SYSRET when that restores RCX and R11 exactly, which is so after a SYSCALL unless the kernel changed RIP or flags
-/// (a signal, exec); else by IRET from the trap frame. Neither can fault: RIP is checked to be in the lower half, the flags are
-/// kept valid by `Registers`, and the selectors are constant.
+/// Goes out by SYSRET when that restores RCX and R11 exactly, which is so after a SYSCALL unless the kernel
+/// changed RIP or flags (a signal, exec); else by IRET from the trap frame. Neither can fault: RIP is checked
+/// to be in the lower half, the flags are kept valid by `Registers`, and the selectors are constant.
 #[unsafe(naked)]
 unsafe extern "sysv64" fn enter_user() {
     naked_asm!(
@@ -172,7 +175,8 @@ unsafe extern "sysv64" fn enter_user() {
     )
 }
 
-/// Where SYSCALL goes: RCX = the user's RIP, R11 = its flags, RSP and all others still the user's; interrupts are off.
+/// Where SYSCALL goes: RCX = the user's RIP, R11 = its flags, RSP and all others still the user's; interrupts
+/// are off.
 ///
 /// Saves all registers into the context that `enter_user` entered with, and returns from there.
 #[unsafe(naked)]
@@ -232,15 +236,16 @@ unsafe extern "sysv64" fn syscall_entry() {
     )
 }
 
-/// Sets the user's segment bases. Interrupts are off: with the short instructions, GS is the user's for a moment.
+/// Sets the user's segment bases. Interrupts are off: with the short instructions, GS is the user's for a
+/// moment.
 pub(super) fn set_bases(fs: VirtAddr, gs: VirtAddr) {
     if !features().fsgsbase {
         FsBase::write(fs);
         KernelGsBase::write(gs);
         return;
     }
-    // SAFETY: CR4.FSGSBASE is on, and `VirtAddr` is canonical. GS is exchanged back before anything uses it; a non-maskable
-    // interrupt in between finds the CPU-local area without it.
+    // SAFETY: CR4.FSGSBASE is on, and `VirtAddr` is canonical. GS is exchanged back before anything uses it;
+    // a non-maskable interrupt in between finds the CPU-local area without it.
     unsafe {
         FS::write_base(fs);
         asm!("swapgs", "wrgsbase {}", "swapgs", in(reg) gs.as_u64(), options(nostack, preserves_flags));

@@ -1,7 +1,8 @@
 //! User mode as a function call.
 //!
-//! [`UserContext::run`] enters user mode and returns when it is left, with the reason, on the kernel stack it was called on. So
-//! the kernel side of a thread is a loop around it. What the reason means is the kernel's business.
+//! [`UserContext::run`] enters user mode and returns when it is left, with the reason, on the kernel stack it
+//! was called on. So the kernel side of a thread is a loop around it. What the reason means is the kernel's
+//! business.
 //!
 //! On the host only the registers are there.
 
@@ -20,8 +21,8 @@ pub use registers::Registers;
 pub use crate::traps::Fault;
 use x86_64::VirtAddr;
 
-/// The first address that is not user space: one page below the end of the lower half, as on Linux, so that no instruction
-/// ends at a non-canonical address.
+/// The first address that is not user space: one page below the end of the lower half, as on Linux, so that
+/// no instruction ends at a non-canonical address.
 pub const USER_END: VirtAddr = VirtAddr::new(0x7fff_ffff_f000);
 
 /// Why user mode was left. Interrupts are off.

@@ -23,7 +23,8 @@ pub struct Registers {
     pub rdx: u64,
     pub rsi: u64,
     pub rdi: u64,
-    /// RAX at the last SYSCALL: the call's number. `u64::MAX` when user mode was left in another way, as in Linux's `pt_regs`.
+    /// RAX at the last SYSCALL: the call's number. `u64::MAX` when user mode was left in another way, as in
+    /// Linux's `pt_regs`.
     pub orig_rax: u64,
     pub rip: u64,
     pub rsp: u64,
@@ -85,7 +86,8 @@ impl Registers {
         self.rflags = rflags & FREE.bits() | FIXED;
     }
 
-    /// Takes over what a trap from user mode saved. Says whether anything changed: whether user mode got further at all.
+    /// Takes over what a trap from user mode saved. Says whether anything changed: whether user mode got
+    /// further at all.
     #[cfg(any(target_os = "none", test))]
     pub(crate) fn take(&mut self, frame: &KernelFrame) -> bool {
         let before = Self { orig_rax: u64::MAX, ..*self };
@@ -107,7 +109,8 @@ impl Registers {
         self.orig_rax = u64::MAX;
         self.rip = frame.rip;
         self.rsp = frame.rsp;
-        // This drops the resume flag as well, which a fault sets in the saved flags without any instruction having run.
+        // This drops the resume flag as well, which a fault sets in the saved flags without any instruction
+        // having run.
         self.set_rflags(frame.rflags);
         *self != before
     }

@@ -1,7 +1,8 @@
 //! The CPU-local area on the machine.
 //!
-//! Laid out for the entry code in assembly, which reaches [`Field`]s relative to GS. In the kernel the GS base is the area's
-//! address; in user mode it is the user's, and the area's address waits in the MSR that `swapgs` exchanges.
+//! Laid out for the entry code in assembly, which reaches [`Field`]s relative to GS. In the kernel the GS
+//! base is the area's address; in user mode it is the user's, and the area's address waits in the MSR that
+//! `swapgs` exchanges.
 
 use super::Counters;
 use alloc::boxed::Box;
@@ -28,13 +29,15 @@ pub(crate) struct CpuLocal {
     scratch: AtomicU64,
     id: CpuId,
     counters: Counters,
-    /// Read by the processor on each trap; `privilege_stack_table[0]` is written on each way out to user mode.
+    /// Read by the processor on each trap; `privilege_stack_table[0]` is written on each way out to user
+    /// mode.
     pub(crate) tss: UnsafeCell<TaskStateSegment>,
     pub(crate) gdt: UnsafeCell<GlobalDescriptorTable>,
     early: UnsafeCell<Option<Box<EarlyStacks>>>,
 }
 
-// SAFETY: fields in `UnsafeCell`s are touched by their own CPU only: here, in `descriptors::load` and by the entry code.
+// SAFETY: fields in `UnsafeCell`s are touched by their own CPU only: here, in `descriptors::load` and by the
+// entry code.
 unsafe impl Sync for CpuLocal {}
 
 /// Offsets of what the entry code reaches relative to GS.
@@ -50,7 +53,8 @@ impl Field {
     pub const TSS_RSP0: usize = offset_of!(CpuLocal, tss) + 4;
 }
 
-/// The tops of the stacks for exceptions that may hit at any instruction: each at least 4 KiB, aligned to 16 bytes.
+/// The tops of the stacks for exceptions that may hit at any instruction: each at least 4 KiB, aligned to 16
+/// bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct ExceptionStacks {
     pub nmi: VirtAddr,
@@ -97,8 +101,8 @@ impl CpuLocal {
     #[inline]
     fn here() -> &'static Self {
         let this: *const Self;
-        // SAFETY: `init` ran on this CPU before anything else of this crate, so GS points to the area, whose first word is its
-        // address and which is never freed.
+        // SAFETY: `init` ran on this CPU before anything else of this crate, so GS points to the area, whose
+        // first word is its address and which is never freed.
         unsafe {
             core::arch::asm!(
                 "mov {}, gs:[{this}]",
@@ -110,16 +114,17 @@ impl CpuLocal {
         }
     }
 
-    /// Makes `stacks` those that the processor switches to. The word at each top leads the entry code to this area.
+    /// Makes `stacks` those that the processor switches to. The word at each top leads the entry code to this
+    /// area.
     ///
     /// # Safety
-    /// On the area's own CPU, or before that CPU uses the area. The stacks are mapped, that CPU's alone, and stay so until others
-    /// are set.
+    /// On the area's own CPU, or before that CPU uses the area. The stacks are mapped, that CPU's alone, and
+    /// stay so until others are set.
     unsafe fn set_stacks(&self, stacks: ExceptionStacks) {
         for (index, top) in [stacks.nmi, stacks.double_fault, stacks.machine_check].into_iter().enumerate() {
             let slot = top - IST_RESERVED;
-            // SAFETY: the caller owns the stack. The TSS is written by its own CPU only, and the processor reads the entry as a
-            // whole when it takes an exception, before or after this store.
+            // SAFETY: the caller owns the stack. The TSS is written by its own CPU only, and the processor
+            // reads the entry as a whole when it takes an exception, before or after this store.
             unsafe {
                 slot.as_mut_ptr::<*const Self>().write(self);
                 let entry = &raw mut (*self.tss.get()).interrupt_stack_table[index];
@@ -161,7 +166,8 @@ static BOOT_STACKS: EarlyStacks = EarlyStacks::new();
 static PREPARED: [AtomicPtr<CpuLocal>; CpuSet::CAPACITY] =
     [const { AtomicPtr::new(core::ptr::null_mut()) }; CpuSet::CAPACITY];
 
-/// Makes the area of CPU `id`, which has not started yet: allocating needs an area, so a CPU cannot make its own.
+/// Makes the area of CPU `id`, which has not started yet: allocating needs an area, so a CPU cannot make its
+/// own.
 pub fn prepare(id: CpuId) {
     let local: &'static CpuLocal = Box::leak(Box::new(CpuLocal::new(id)));
     let early = Box::new(EarlyStacks::new());
@@ -177,7 +183,8 @@ pub fn prepare(id: CpuId) {
 /// Lets GS point to the area of this CPU.
 ///
 /// # Safety
-/// Once on each CPU, which is the only one called `id`, and for which [`prepare`] was called unless it is the boot CPU.
+/// Once on each CPU, which is the only one called `id`, and for which [`prepare`] was called unless it is the
+/// boot CPU.
 pub(crate) unsafe fn init(id: CpuId) -> &'static CpuLocal {
     let local: &'static CpuLocal = if id == CpuId::BOOT {
         // SAFETY: the boot CPU's stacks belong to it alone.
@@ -199,8 +206,8 @@ pub(crate) unsafe fn init(id: CpuId) -> &'static CpuLocal {
 /// The stacks are mapped in every address space, used for nothing else, and never freed.
 pub unsafe fn set_exception_stacks(stacks: ExceptionStacks) {
     let local = CpuLocal::here();
-    // SAFETY: the caller promises the stacks; the area is that of this CPU. None of the early stacks is in use: the caller runs
-    // on a stack of its own, and the TSS has named the new ones since the line before.
+    // SAFETY: the caller promises the stacks; the area is that of this CPU. None of the early stacks is in
+    // use: the caller runs on a stack of its own, and the TSS has named the new ones since the line before.
     unsafe {
         local.set_stacks(stacks);
         drop((*local.early.get()).take());

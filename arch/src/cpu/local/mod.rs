@@ -1,13 +1,14 @@
 //! What each CPU has to itself and reaches without knowing its number.
 //!
-//! On the machine this is the area that GS points to in the kernel. On the host it belongs to the thread, so that tests in
-//! parallel threads do not disturb each other. Other crates keep their per-CPU data in [`PerCpu`](super::PerCpu).
+//! On the machine this is the area that GS points to in the kernel. On the host it belongs to the thread, so
+//! that tests in parallel threads do not disturb each other. Other crates keep their per-CPU data in
+//! [`PerCpu`](super::PerCpu).
 
 use crate::sync::rank::Held;
 use core::sync::atomic::{AtomicBool, AtomicU32};
 
-/// What locks and interrupts count. Written by its CPU only; an interrupt handler leaves it as it found it, so plain loads
-/// and stores are enough.
+/// What locks and interrupts count. Written by its CPU only; an interrupt handler leaves it as it found it,
+/// so plain loads and stores are enough.
 #[derive(Debug)]
 pub(crate) struct Counters {
     /// How many interrupt handlers are running that hit the kernel.
