@@ -47,13 +47,18 @@ impl<P: Platform> Core<P> {
     /// With [`Leave::Block`], `None` means that a wake-up has come already. The idle thread calls it with
     /// [`Leave::Preempt`] and may wait for an interrupt when the answer is `None`, provided that interrupts stay off
     /// from before the call until it waits.
+    #[inline]
     pub fn reschedule(&self, here: CpuId, why: Leave) -> Option<Switch> {
+        if why == Leave::Yield && self.machine.waiting(here) == 0 && !self.needs_reschedule(here) {
+            return None;
+        }
+        self.choose_next(here, why)
+    }
+
+    fn choose_next(&self, here: CpuId, why: Leave) -> Option<Switch> {
         let cpu = self.cpu(here);
         // Before looking at the queue: who enqueues later raises the flag again.
         let called = cpu.needs_reschedule.load(Relaxed) && cpu.needs_reschedule.swap(false, AcqRel);
-        if !called && why == Leave::Yield && self.machine.waiting(here) == 0 {
-            return None;
-        }
         let now = self.platform.now();
         let mut queue = self.lock(here);
         let current = queue.current();

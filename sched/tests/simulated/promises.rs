@@ -248,6 +248,20 @@ fn the_view_of_the_machine_shows_who_runs_who_waits_and_who_idles() {
 }
 
 #[test]
+fn a_preempted_thread_is_taken_by_an_idle_cpu_at_once() {
+    let mut machine = machine(2, Config { balancer: &IDLE_STEAL, ..Config::default() });
+    let id = spawn(&mut machine, 1)[0];
+    machine.spawn(A, CpuSet::of(A)).unwrap();
+    machine.settle().unwrap();
+    assert_eq!(machine.tick(A, RAN), Ok(Tick::Continue));
+    assert_eq!(machine.tick(A, RAN), Ok(Tick::Reschedule));
+    for cpu in [A, A, B] {
+        machine.go_on(cpu).unwrap();
+    }
+    assert_eq!(machine.model(id).doing, Doing::Running(B));
+}
+
+#[test]
 fn a_pinned_thread_whose_helper_went_astray_is_found_within_a_tick_for_each_cpu() {
     let (c, d) = (CpuId(2), CpuId(3));
     let mut machine = machine(4, Config { order: &FIFO, balancer: &IDLE_STEAL, ..Config::default() });
