@@ -16,7 +16,7 @@ pub mod rank {
     pub const FAMILY: u8 = 2;
     /// A process's list of threads.
     pub const THREADS: u8 = 3;
-    /// One field of a process: its space, directory, names.
+    /// One field of a process: its files, directory, names.
     pub const PROCESS: u8 = 4;
     /// A process's table of file descriptors.
     pub const FILE_TABLE: u8 = 6;
@@ -30,4 +30,6 @@ pub mod rank {
     pub const WAIT: u8 = 16;
     /// One CPU's queue of timers.
     pub const TIMERS: u8 = 18;
+    /// Which memory a process has. Page faults ask for it while user memory is copied, whatever is held then.
+    pub const MEMORY: u8 = 19;
 }

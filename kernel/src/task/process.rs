@@ -18,7 +18,7 @@ pub type ProcessId = u32;
 pub struct Process {
     pub id: ProcessId,
     /// `None` when the process has ended.
-    pub space: Lock<Option<Arc<AddressSpace>>, { rank::PROCESS }>,
+    pub space: Lock<Option<Arc<AddressSpace>>, { rank::MEMORY }>,
     pub files: Lock<Arc<FileTable>, { rank::PROCESS }>,
     pub fs: Lock<FsContext, { rank::PROCESS }>,
     pub identity: Lock<Identity, { rank::PROCESS }>,

@@ -35,7 +35,8 @@ use linux_raw_sys::general::AT_FDCWD;
 
 /// What `descriptor` refers to.
 fn description(current: &Current, descriptor: i32) -> Result<Arc<Description>, Errno> {
-    current.task.process.files().get(descriptor)
+    // Without a share of the table of its own: this is in the path of each read and write.
+    current.task.process.files.lock().get(descriptor)
 }
 
 /// Where relative paths start: the working directory, or what a descriptor refers to.
