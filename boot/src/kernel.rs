@@ -34,11 +34,9 @@ pub struct Segment {
 
 /// The kernel's file in the archive.
 pub fn find(archive: &'static [u8]) -> Result<&'static [u8], &'static str> {
-    let name = |name: &'static str| name.trim_start_matches("./").trim_start_matches('/');
-    let mut files = cpio_reader::iter_files(archive).filter(|entry| name(entry.name()) == NAME);
-    let file =
-        files.next().ok_or("the archive that -initrd names is not cpio, or has no file `kernel` in it")?;
-    Ok(file.file())
+    let name = |member: &newc::Member<'static>| member.name.trim_start_matches("./").trim_start_matches('/');
+    let file = newc::members(archive).find(|member| name(member) == NAME);
+    Ok(file.ok_or("the archive that -initrd names is not cpio, or has no file `kernel` in it")?.data)
 }
 
 /// Loads an ELF file into memory of its own.

@@ -15,10 +15,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const ENVIRONMENT: [&str; 3] = ["PATH=/bin", "HOME=/", "TINE_RESULTS=/dev/results"];
 
 pub struct Run {
-    first: Arc<Process>,
+    /// The first process, until its end is being reported.
+    first: Option<Arc<Process>>,
     before: Resources,
     started: Instant,
-    ended: Once<Instant>,
+    ended: Option<Instant>,
 }
 
 /// What is known of the machine before the first program runs: all of the boot record but its time and size.
@@ -47,15 +48,15 @@ impl Run {
         let started = arch::time::now();
         let first = task::first_process(&options.init, arguments, environment)
             .map_err(|error| format!("the program {} cannot be started: {error:?}", options.init))?;
-        Ok(Self { first, before, started, ended: Once::new() })
+        Ok(Self { first: Some(first), before, started, ended: None })
     }
 
     /// Ends the machine if the first program has ended and all others with it. Called when this CPU is idle.
-    pub fn conclude_if_over(&self) {
-        let Some(status) = self.first.status.get() else { return };
-        let ended = *self.ended.call_once(arch::time::now);
+    pub fn conclude_if_over(&mut self) {
+        let Some(status) = self.first.as_ref().and_then(|first| first.status.get().copied()) else { return };
+        let ended = *self.ended.get_or_insert_with(arch::time::now);
         if task::live_threads() == 0 {
-            self.conclude(*status, ended - self.started);
+            self.conclude(status, ended - self.started);
         }
         task::kill_all();
         if arch::time::now() - ended > PATIENCE {
@@ -64,7 +65,8 @@ impl Run {
         }
     }
 
-    fn conclude(&self, status: ExitStatus, elapsed: Duration) -> ! {
+    fn conclude(&mut self, status: ExitStatus, elapsed: Duration) -> ! {
+        self.first = None;
         task::forget_all();
         let elapsed_ns = elapsed.as_ticks();
         let with_idle_time =

@@ -42,7 +42,11 @@ fn queues() -> &'static PerCpu<Queue> {
 }
 
 impl Queue {
-    fn note_earliest(&self, threads: &BTreeMap<Key, Arc<sched::Thread>>) {
+    /// After a change. An emptied map would keep its root, so it is replaced.
+    fn note_earliest(&self, threads: &mut BTreeMap<Key, Arc<sched::Thread>>) {
+        if threads.is_empty() {
+            *threads = BTreeMap::new();
+        }
         let earliest = threads.first_key_value().map_or(NEVER, |((deadline, _), _)| deadline.as_ticks());
         self.earliest.store(earliest, Relaxed);
     }
@@ -62,7 +66,7 @@ pub fn add(deadline: Instant, thread: &Arc<sched::Thread>) -> Timer {
     {
         let mut threads = queue.threads.lock();
         threads.insert(key, thread.clone());
-        queue.note_earliest(&threads);
+        queue.note_earliest(&mut threads);
     }
     clock::arm();
     Timer { cpu, key }
@@ -73,7 +77,7 @@ impl Drop for Timer {
         let queue = queues().get(self.cpu);
         let mut threads = queue.threads.lock();
         if threads.remove(&self.key).is_some() {
-            queue.note_earliest(&threads);
+            queue.note_earliest(&mut threads);
         }
     }
 }
@@ -96,5 +100,5 @@ pub fn run_due(now: Instant) {
         }
         cpus::wake(&first.remove());
     }
-    queue.note_earliest(&threads);
+    queue.note_earliest(&mut threads);
 }

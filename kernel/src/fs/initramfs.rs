@@ -5,7 +5,6 @@ use super::file::Seeking;
 use super::{DeviceId, File, Inode, Kind, Metadata, Request, UserBuffer};
 use crate::errno::Errno;
 use alloc::{format, string::String, sync::Arc, vec::Vec};
-use cpio_reader::Mode;
 use mm::{Object, PAGE, Pager};
 use spin::Once;
 
@@ -29,21 +28,19 @@ pub fn read(archive: &'static [u8]) -> Builder {
     let mut next = move || numbers.next().unwrap_or_default();
     let mut objects = Vec::new();
     let mut root = Builder::new(Metadata::new(Kind::Directory, 0o755, next(), FILE_SYSTEM));
-    for entry in cpio_reader::iter_files(archive) {
-        let mode = entry.mode();
-        let kind = match mode.bits() & linux_raw_sys::general::S_IFMT {
+    for entry in newc::members(archive) {
+        let kind = match entry.mode & linux_raw_sys::general::S_IFMT {
             linux_raw_sys::general::S_IFDIR => Kind::Directory,
             linux_raw_sys::general::S_IFLNK => Kind::Symlink,
             linux_raw_sys::general::S_IFREG => Kind::Regular,
             // Devices are in /dev.
             _ => continue,
         };
-        let permissions = (mode & !Mode::from_bits_retain(linux_raw_sys::general::S_IFMT)).bits();
-        let mut metadata = Metadata::new(kind, permissions, next(), FILE_SYSTEM);
-        metadata.modified = entry.mtime() as i64;
-        metadata.len = entry.file().len() as u64;
+        let mut metadata = Metadata::new(kind, entry.mode & !linux_raw_sys::general::S_IFMT, next(), FILE_SYSTEM);
+        metadata.modified = entry.modified.into();
+        metadata.len = entry.data.len() as u64;
 
-        let mut names: Vec<_> = entry.name().split('/').filter(|name| !matches!(*name, "" | ".")).collect();
+        let mut names: Vec<_> = entry.name.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
         let last = names.pop();
         let mut directory = &mut root;
         for name in names {
@@ -53,12 +50,12 @@ pub fn read(archive: &'static [u8]) -> Builder {
             (Kind::Directory, None) => directory.set_metadata(metadata),
             (Kind::Directory, Some(name)) => directory.directory(name, metadata).set_metadata(metadata),
             (Kind::Symlink, Some(name)) => {
-                let target = String::from_utf8_lossy(entry.file()).into_owned();
+                let target = String::from_utf8_lossy(entry.data).into_owned();
                 directory.insert(name, Arc::new(Symlink { metadata, target }));
             }
             (_, Some(name)) => {
-                let path = format!("/{}", entry.name().trim_start_matches(['.', '/']));
-                let file = ArchiveFile::new(&path, metadata, entry.file());
+                let path = format!("/{}", entry.name.trim_start_matches(['.', '/']));
+                let file = ArchiveFile::new(&path, metadata, entry.data);
                 objects.push(file.object.clone());
                 directory.insert(name, file);
             }

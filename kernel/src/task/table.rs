@@ -61,7 +61,12 @@ pub(super) fn insert(process: &Arc<Process>) {
 
 /// Takes a reaped process out.
 pub(super) fn remove(id: ProcessId) {
-    shard(id).lock().remove(&id);
+    let mut shard = shard(id).lock();
+    shard.remove(&id);
+    if shard.is_empty() {
+        // An emptied map would keep its root.
+        *shard = BTreeMap::new();
+    }
 }
 
 /// The process with this id, a zombie included.
