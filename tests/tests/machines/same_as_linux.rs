@@ -75,14 +75,14 @@ fn difference(programs: &BTreeMap<String, PathBuf>, command: &str, steps: &[Step
         return Some(format!("{command}: did not end"));
     };
     let (status, stdout) = on_linux(programs, command);
-    if step.status != status {
-        return Some(format!(
-            "{command}: status {:?}, signal {:?}, not {status:?}",
-            step.status, step.signal
-        ));
-    }
     let expected: BTreeSet<&str> = stdout.lines().collect();
     let unexpected: Vec<&str> = step.stdout.lines().filter(|line| !expected.contains(line)).collect();
+    if step.status != status {
+        let Step { status: ended, signal, .. } = step;
+        return Some(format!(
+            "{command}: status {ended:?}, signal {signal:?}, not {status:?}; said {unexpected:?}"
+        ));
+    }
     (step.stdout != stdout).then(|| format!("{command}: other output, in particular {unexpected:?}"))
 }
 
