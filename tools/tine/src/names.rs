@@ -1,11 +1,11 @@
 //! Names that a user types: which exist, and which was meant.
 
-/// The sentence that says that there is no `kind` of this name, and what was probably meant.
+/// The sentence that says that there is no `kind` of this name, and what was probably meant; with its full stop.
 pub fn unknown<'a>(kind: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     match closest(name, &known) {
         Some(meant) => format!("there is no {kind} `{name}`; did you mean `{meant}`?"),
-        None => format!("there is no {kind} `{name}`; there are {}", list(&known)),
+        None => format!("there is no {kind} `{name}`; there are {}.", list(&known)),
     }
 }
 
@@ -33,6 +33,6 @@ mod tests {
     #[test]
     fn a_name_like_no_other_gets_the_list() {
         let said = unknown("balancer", "zzz", ["none", "idle_steal"]);
-        assert_eq!(said, "there is no balancer `zzz`; there are `none`, `idle_steal`");
+        assert_eq!(said, "there is no balancer `zzz`; there are `none`, `idle_steal`.");
     }
 }

@@ -124,8 +124,21 @@ fn collect(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Waits for a process that was killed to be gone, or a zombie until whoever adopted it reaps it.
+    pub fn assert_gone(process: &str) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let state = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+            if state.is_empty() || state.contains(") Z ") {
+                break;
+            }
+            assert!(Instant::now() < deadline, "still there: {state}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
 
     fn shell(script: &str) -> Command {
         let mut command = Command::new("sh");
@@ -148,9 +161,6 @@ mod tests {
         let finished = finished.expect("a shell");
         assert!(finished.status.is_none());
         assert!(started.elapsed() < Duration::from_secs(50));
-        let grandchild = Pid::from_raw(finished.stdout.trim().parse().expect("a process id"));
-        // It may be a zombie until whoever adopted it reaps it; it must not be running.
-        let state = std::fs::read_to_string(format!("/proc/{grandchild}/stat")).unwrap_or_default();
-        assert!(state.is_empty() || state.contains(") Z "), "{state}");
+        assert_gone(finished.stdout.trim());
     }
 }

@@ -3,7 +3,7 @@
 use crate::figures::{self, Figures};
 use crate::machine::accel::{Accelerator, Choice};
 use crate::machine::config::Config;
-use formats::record::{Accounting, Boot, Event, Exit, Failure, Scheduler};
+use formats::record::{Accounting, Boot, Event, Exit, Failure, FailureKind, Scheduler};
 use serde::{Deserialize, Serialize};
 
 /// The version of this schema. It grows when a field changes its meaning or goes.
@@ -77,7 +77,7 @@ impl Time {
 pub struct Host {
     /// Logical processors that we may use.
     pub processors: usize,
-    /// How many threads' work gets done at once, measured right before the run; `None` if it was not asked for.
+    /// How many threads' work gets done at once, measured right before and after the run; `None` if it was not asked for.
     pub parallelism: Option<f64>,
 }
 
@@ -160,8 +160,9 @@ impl Record {
 
     /// Everything that keeps this run from having passed, in words; empty if it passed.
     pub fn problems(&self) -> Vec<String> {
-        let mut problems: Vec<String> = self
-            .failures()
+        // The accounting, below, says the same with less words.
+        let noticed = self.failures().filter(|it| it.kind != FailureKind::Leak);
+        let mut problems: Vec<String> = noticed
             .map(|it| format!("the kernel noticed a {} on {}: {}", kind(it), it.cpu, it.message))
             .collect();
         match self.exit() {
@@ -176,10 +177,7 @@ impl Record {
         }
         match self.accounting() {
             Some(it) if it.before == it.after => {}
-            Some(it) => problems.push(format!(
-                "not everything came back: there were {:?} before and {:?} after",
-                it.before, it.after
-            )),
+            Some(it) => problems.push(format!("not everything came back: {}", difference(it))),
             None => problems.push("the kernel wrote no accounting".into()),
         }
         if self.ending != Ending::Pass && problems.is_empty() {
@@ -193,6 +191,21 @@ impl Record {
         }
         problems
     }
+}
+
+/// Which resources did not come back, or more of them than there were.
+fn difference(accounting: &Accounting) -> String {
+    let (before, after) = (accounting.before, accounting.after);
+    let kinds = [
+        ("frames", before.frames, after.frames),
+        ("threads", before.threads, after.threads),
+        ("processes", before.processes, after.processes),
+        ("file descriptions", before.file_descriptions, after.file_descriptions),
+    ];
+    let differ = kinds.into_iter().filter(|(_, before, after)| before != after);
+    let words =
+        differ.map(|(kind, before, after)| format!("{before} {kind} were in use before and {after} after"));
+    words.collect::<Vec<_>>().join(", ")
 }
 
 fn kind(failure: &Failure) -> String {

@@ -2,10 +2,14 @@
 
 use crate::figures::{Cpu, Spin};
 use crate::record::Record;
-use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+use syscalls::x86_64::Sysno;
 
 /// A line under the header, and nothing else that is not content.
 const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+
+/// Wider content is wrapped.
+const WIDTH: u16 = 120;
 
 /// The whole report: where the figures are from, a row per CPU, and how well the work was spread.
 pub fn report(record: &Record) -> String {
@@ -16,12 +20,21 @@ pub fn report(record: &Record) -> String {
     if let Some(spin) = &record.figures.spin {
         text += &format!("{}\n", spin_lines(spin, record).trim_fmt());
     }
-    let unknown: Vec<String> =
-        record.unknown_system_calls().iter().map(|(call, count)| format!("{call} ({count} times)")).collect();
+    let unknown = record.unknown_system_calls().iter().map(|(call, count)| system_call(*call, *count));
+    let unknown: Vec<String> = unknown.collect();
     if !unknown.is_empty() {
         text += &format!("System calls that Tine does not have: {}\n", unknown.join(", "));
     }
     text
+}
+
+fn system_call(number: u64, count: u64) -> String {
+    let name =
+        Sysno::new(number as usize).map_or_else(|| format!("number {number}"), |call| call.name().to_owned());
+    match count {
+        1 => name,
+        _ => format!("{name} ({count} times)"),
+    }
 }
 
 fn header(record: &Record) -> String {
@@ -93,7 +106,7 @@ fn spin_lines(spin: &Spin, record: &Record) -> Table {
 /// A table in the one style of all tables.
 pub fn table() -> Table {
     let mut table = Table::new();
-    table.load_style(STYLE);
+    table.load_style(STYLE).set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
     table
 }
 
@@ -146,6 +159,12 @@ mod tests {
         let times = [999, 1_000, 12_345, 123_456_789, 2_000_000_000].map(time);
         assert_eq!(times, ["999 ns", "1.00 µs", "12.3 µs", "123 ms", "2.00 s"]);
         assert_eq!([0.0, 999.0, 45_600.0, 1.5e9].map(count), ["0.00", "999", "45.6 k", "1.50 G"]);
+    }
+
+    #[test]
+    fn system_calls_have_their_names() {
+        assert_eq!(system_call(334, 1), "rseq");
+        assert_eq!(system_call(9_999, 3), "number 9999 (3 times)");
     }
 
     #[test]

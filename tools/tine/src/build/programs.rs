@@ -41,7 +41,7 @@ pub fn check<'a>(program: &str, known: impl IntoIterator<Item = &'a str> + Clone
     if known.clone().into_iter().any(|known| known == name) {
         return Ok(());
     }
-    bail!("{}. `cargo run -- programs` lists them.", names::unknown("program", name, known))
+    bail!("{} `cargo run -- programs` lists them.", names::unknown("program", name, known))
 }
 
 fn first_sentence(source: &str) -> String {

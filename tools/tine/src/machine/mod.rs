@@ -204,7 +204,7 @@ impl Machine {
         self
     }
 
-    /// Also measures what the host can run at once, which takes 50 ms.
+    /// Also measures what the host can run at once, which takes 0.1 s.
     pub fn measure_host(mut self) -> Self {
         self.measure_host = true;
         self
@@ -214,6 +214,7 @@ impl Machine {
     pub fn plan(&self, workspace: &Workspace) -> Result<Plan> {
         let mut config = Config::load(&workspace.configs(), &self.config)?;
         self.changes.iter().for_each(|change| change.apply(&mut config));
+        config.settle();
         config.check()?;
         let name = self.program.strip_prefix("/bin/").unwrap_or(&self.program);
         let plan = Plan {
@@ -278,12 +279,17 @@ impl Prepared {
     fn run(self, ui: Ui, measure_host: bool) -> Result<Outcome, Failure> {
         let in_turn = self.choice.accelerator == Accelerator::TcgIcount;
         let cpus = self.plan.config.cpus as usize;
-        let parallelism = (measure_host && !in_turn).then(|| host::measure_parallelism(cpus));
+        let measure = || (measure_host && !in_turn).then(|| host::measure_parallelism(cpus));
+        let before = measure();
         let seen = watch::watch(self.command(), &self.plan.config.limits, ui == Ui::Talkative);
         let reproduce = self.plan.reproduce();
         let seen = seen.map_err(|error| Failure::of_machine(Cause::Start(error), "", reproduce.clone()))?;
         match judge(&seen, &self.plan) {
-            Ok(ending) => Ok(self.outcome(seen, ending, parallelism)),
+            Ok(ending) => {
+                // Others may come and go while the machine runs.
+                let parallelism = before.zip(measure()).map(|(before, after)| (before + after) / 2.0);
+                Ok(self.outcome(seen, ending, parallelism))
+            }
             Err(cause) => Err(Failure::of_machine(cause, &seen.console, reproduce)),
         }
     }

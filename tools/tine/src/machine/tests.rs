@@ -66,7 +66,7 @@ fn a_pass_needs_the_exit_event_the_accounting_and_the_status() {
     );
     assert!(problems(&format!("{PASS}; exit 37")).contains("KernelFailure"));
     let leak = PASS.replacen("\"frames\":1", "\"frames\":2", 1);
-    assert!(problems(&format!("{leak}; exit 33")).contains("not everything came back"));
+    assert!(problems(&format!("{leak}; exit 33")).contains("2 frames were in use before and 1 after"));
     let killed = PASS.replace("exited\",\"status\":0", "killed\",\"signal\":11");
     assert!(problems(&format!("{killed}; exit 35")).contains("`hello` was killed by signal 11"));
     let livelock = r#"echo '{"event":"failure","kind":"livelock","cpu":1,"message":"thread 5"}' >&4"#;
