@@ -66,8 +66,8 @@ impl Run {
     }
 
     fn conclude(&mut self, status: ExitStatus, elapsed: Duration) -> ! {
-        self.first = None;
         task::forget_all();
+        self.first = None;
         let elapsed_ns = elapsed.as_ticks();
         let with_idle_time =
             |stats: CpuStats| CpuStats { idle_ns: elapsed_ns.saturating_sub(stats.busy_ns), ..stats };

@@ -1,6 +1,6 @@
 //! What can be read, written and waited for through a descriptor.
 
-use super::{Metadata, OpenDirectory, Pipe, UserBuffer};
+use super::{Metadata, OpenDirectory, Pipe, Socket, UserBuffer};
 use crate::errno::Errno;
 use crate::task::Current;
 use crate::wait::WaitQueue;
@@ -18,6 +18,7 @@ bitflags! {
         const ERROR = linux::POLLERR;
         const HANG_UP = linux::POLLHUP;
         const INVALID = linux::POLLNVAL;
+        const PEER_CLOSED = linux::POLLRDHUP;
         const BANDS = linux::POLLRDBAND | linux::POLLWRBAND;
     }
 }
@@ -98,6 +99,10 @@ pub trait File: Send + Sync {
     }
 
     fn as_pipe(&self) -> Option<&Pipe> {
+        None
+    }
+
+    fn as_socket(&self) -> Option<&Socket> {
         None
     }
 }

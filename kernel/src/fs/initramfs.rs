@@ -36,7 +36,8 @@ pub fn read(archive: &'static [u8]) -> Builder {
             // Devices are in /dev.
             _ => continue,
         };
-        let mut metadata = Metadata::new(kind, entry.mode & !linux_raw_sys::general::S_IFMT, next(), FILE_SYSTEM);
+        let mut metadata =
+            Metadata::new(kind, entry.mode & !linux_raw_sys::general::S_IFMT, next(), FILE_SYSTEM);
         metadata.modified = entry.modified.into();
         metadata.len = entry.data.len() as u64;
 

@@ -13,6 +13,7 @@ pub enum Kind {
     Symlink,
     CharDevice,
     Pipe,
+    Socket,
     /// Something without a kind of its own, such as an event counter.
     Anonymous,
 }
@@ -26,6 +27,7 @@ impl Kind {
             Self::Symlink => linux::S_IFLNK,
             Self::CharDevice => linux::S_IFCHR,
             Self::Pipe => linux::S_IFIFO,
+            Self::Socket => linux::S_IFSOCK,
             Self::Anonymous => 0,
         }
     }

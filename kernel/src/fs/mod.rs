@@ -21,6 +21,7 @@ mod pipe;
 mod proc;
 mod program;
 mod ring;
+mod socket_pair;
 mod table;
 
 pub use buffer::UserBuffer;
@@ -35,6 +36,7 @@ pub use initramfs::trim;
 pub use inode::{DeviceId, Entry, Inode, Kind, Metadata};
 pub use pipe::{Pipe, pipe};
 pub use program::{Program, open_program};
+pub use socket_pair::{Bounds, Socket, socket_pair};
 pub use table::{FileTable, MAX_DESCRIPTORS};
 
 use crate::errno::Errno;

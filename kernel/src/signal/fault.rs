@@ -1,7 +1,7 @@
 //! Exceptions that a program causes: page faults are resolved, the rest are signals (man 7 signal; the codes are those
 //! of man 2 sigaction).
 
-use super::{SigInfo, Signal, fpstate, send, state::LastFault};
+use super::{SigInfo, Signal, fpstate, send};
 use crate::task::{self, Current, Process};
 use arch::traps::Fault;
 use arch::vectors::exception;
@@ -54,8 +54,14 @@ fn send_exception(current: &Current, fault: &Fault) {
 }
 
 fn send(current: &Current, fault: &Fault, info: SigInfo) {
-    current.task.signals.own.lock().last_fault =
-        LastFault { vector: fault.vector.into(), error: fault.error, address: fault.address.as_u64() };
+    let mut own = current.task.signals.own.lock();
+    own.last_fault.vector = fault.vector.into();
+    own.last_fault.error = fault.error;
+    // As in the processor, the address stays that of the last page fault.
+    if fault.vector == exception::PAGE_FAULT {
+        own.last_fault.address = fault.address.as_u64();
+    }
+    drop(own);
     send::force(current, info);
 }
 

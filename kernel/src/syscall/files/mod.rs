@@ -7,6 +7,7 @@ mod open;
 mod pipe;
 mod poll;
 mod select;
+mod socket;
 mod stat;
 mod transfer;
 
@@ -19,6 +20,7 @@ pub use open::{creat, open, openat};
 pub use pipe::{eventfd, eventfd2, pipe, pipe2};
 pub use poll::{poll, ppoll};
 pub use select::{pselect6, select};
+pub use socket::{recvfrom, sendto, shutdown, socketpair};
 pub use stat::{
     access, faccessat, faccessat2, fstat, fstatfs, lstat, newfstatat, readlink, readlinkat, stat, statfs,
     statx,

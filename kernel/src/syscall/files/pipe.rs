@@ -20,9 +20,19 @@ pub fn pipe2(current: &Current, ends: u64, flags: u32) -> Result<u64, Errno> {
     let status = flags & O_NONBLOCK;
     let [reader, writer] = fs::pipe()?;
     let pair = [Description::new(reader, O_RDONLY | status)?, Description::new(writer, O_WRONLY | status)?];
+    hand_out(current, pair, flags & O_CLOEXEC != 0, ends)
+}
+
+/// Gives two descriptions numbers and writes those to `to`.
+pub(super) fn hand_out(
+    current: &Current,
+    pair: [Arc<Description>; 2],
+    close_on_exec: bool,
+    to: u64,
+) -> Result<u64, Errno> {
     let files = current.task.process.files();
-    let numbers = files.insert_pair(pair, flags & O_CLOEXEC != 0)?;
-    user::write(ends, &numbers).inspect_err(|_| {
+    let numbers = files.insert_pair(pair, close_on_exec)?;
+    user::write(to, &numbers).inspect_err(|_| {
         for number in numbers {
             // Another thread may have closed it already.
             let _ = files.close(number);

@@ -89,7 +89,7 @@ pub fn fsync(current: &Current, descriptor: i32) -> Result<u64, Errno> {
     }
     match description.file().metadata().kind {
         Kind::Regular | Kind::Directory => Ok(0),
-        Kind::Symlink | Kind::CharDevice | Kind::Pipe | Kind::Anonymous => Err(Errno::EINVAL),
+        Kind::Symlink | Kind::CharDevice | Kind::Pipe | Kind::Socket | Kind::Anonymous => Err(Errno::EINVAL),
     }
 }
 
