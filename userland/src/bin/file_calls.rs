@@ -7,19 +7,25 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, mprotect, munmap};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::select::{FdSet, select};
+use nix::sys::signal::Signal;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 use nix::sys::stat::{Mode, SFlag, fstat, stat};
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::sys::uio::{pread, readv, writev};
 use nix::unistd::{Whence, dup, isatty, lseek, mkdir, pipe, read, write};
 use std::fs::{self, File};
-use std::io::{IoSlice, IoSliceMut, Read};
+use std::io::{IoSlice, IoSliceMut, Read, Write};
+use std::net::Shutdown;
 use std::num::NonZero;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Instant;
 use userland::checks::{self, Outcome};
 use userland::program::own_path;
+use userland::signals;
 
 fn main() -> ExitCode {
     checks::run(
@@ -34,6 +40,8 @@ fn main() -> ExitCode {
             ("close_range closes a range", range_of_descriptors),
             ("a pipe can be made larger, but not too small for what is in it", capacity_of_pipes),
             ("an event counter counts", event_counter),
+            ("a pair of sockets talks both ways, and ends", sockets),
+            ("messages between sockets stay apart", messages),
             ("select finds what is ready", ready_by_select),
             ("a pipe is no terminal and has no offset", pipes_are_pipes),
         ],
@@ -262,6 +270,66 @@ fn event_counter() -> Outcome {
     ensure!([semaphore.read()?, semaphore.read()?] == [1, 1], "a semaphore gives more than one");
     ensure!(error(semaphore.read()) == Some(Errno::EAGAIN), "a semaphore gives more than it has");
     ensure!(error(read(&semaphore, &mut [0; 7])) == Some(Errno::EINVAL), "seven bytes are enough");
+    Ok(())
+}
+
+fn sockets() -> Outcome {
+    let (mut one, mut other) = UnixStream::pair()?;
+    ensure!(fstat(&one)?.st_mode & libc::S_IFMT == libc::S_IFSOCK, "a socket has another kind");
+    one.write_all(b"abc")?;
+    one.write_all(b"def")?;
+    other.write_all(b"back")?;
+    let mut bytes = [0; 16];
+    ensure!(other.read(&mut bytes[..5])? == 5 && bytes.starts_with(b"abcde"), "the stream brought {bytes:?}");
+    ensure!(one.read(&mut bytes)? == 4 && bytes.starts_with(b"back"), "the other way brought {bytes:?}");
+    let much: Vec<u8> = (0..1_000_000u32).map(|number| (number % 253) as u8).collect();
+    let sent = thread::scope(|scope| {
+        let sender = scope.spawn(|| one.write_all(&much));
+        let mut received = vec![0; much.len() + 1];
+        other.read_exact(&mut received)?;
+        ensure!(received[0] == b'f' && received[1..] == much, "the bytes have changed");
+        Ok(sender.join())
+    })?;
+    ensure!(matches!(sent, Ok(Ok(()))), "sending gave {sent:?}");
+    one.shutdown(Shutdown::Write)?;
+    ensure!(other.read(&mut bytes)? == 0, "there is something after the end");
+    other.write_all(b"still")?;
+    drop(other);
+    ensure!(one.read(&mut bytes)? == 5, "what was sent before the end is lost");
+    signals::ignore(Signal::SIGPIPE)?;
+    let found = write(&one, b"x");
+    ensure!(found == Err(Errno::EPIPE), "writing to nobody gave {found:?}");
+    Ok(())
+}
+
+fn messages() -> Outcome {
+    let (one, other) = socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+    )?;
+    let mut bytes = [0; 8];
+    ensure!(error(read(&other, &mut bytes)) == Some(Errno::EAGAIN), "there is a message already");
+    write(&one, b"abcd")?;
+    write(&one, b"efghij")?;
+    ensure!(read(&other, &mut bytes[..3])? == 3 && bytes.starts_with(b"abc"), "the first is {bytes:?}");
+    ensure!(recv(other.as_raw_fd(), &mut bytes, MsgFlags::MSG_PEEK)? == 6, "the second has changed");
+    ensure!(read(&other, &mut bytes)? == 6 && bytes.starts_with(b"efghij"), "the second is {bytes:?}");
+    let full = loop {
+        match send(one.as_raw_fd(), &[7; 10_000], MsgFlags::MSG_NOSIGNAL) {
+            Ok(count) => ensure!(count == 10_000, "a message was cut"),
+            Err(error) => break error,
+        }
+    };
+    ensure!(full == Errno::EAGAIN, "a full socket gave {full}");
+    // With messages unread, the error would be another on Linux.
+    while read(&other, &mut bytes).is_ok() {}
+    drop(other);
+    let found = error(send(one.as_raw_fd(), b"x", MsgFlags::MSG_NOSIGNAL));
+    ensure!(found == Some(Errno::EPIPE), "sending to nobody gave {found:?}");
+    let found = error(recv(pipe()?.0.as_raw_fd(), &mut bytes, MsgFlags::empty()));
+    ensure!(found == Some(Errno::ENOTSOCK), "receiving from a pipe gave {found:?}");
     Ok(())
 }
 
