@@ -36,6 +36,16 @@ fn thread(current: &Current, id: i32) -> Result<Arc<Task>, Errno> {
     }
 }
 
+/// As [`thread`], for calls that move it. `None`: it has ended, but its parent has not waited for it yet, so that the number
+/// still means something; nothing is left to move.
+fn movable(current: &Current, id: i32) -> Result<Option<Arc<sched::Thread>>, Errno> {
+    match thread(current, id) {
+        Ok(task) => Ok(task.thread()),
+        Err(Errno::ESRCH) if task::find_process(id.unsigned_abs()).is_some() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Bytes of a set that has a bit for each CPU, in whole words, as the kernel hands it out.
 fn set_size() -> usize {
     let cpus = cpus::online().iter().last().map_or(1, |last| last.index() + 1);
@@ -48,8 +58,8 @@ pub fn sched_getaffinity(current: &Current, id: i32, size: usize, to: u64) -> Re
     if size < written || !size.is_multiple_of(size_of::<u64>()) {
         return Err(Errno::EINVAL);
     }
-    let thread = thread(current, id)?.thread().ok_or(Errno::ESRCH)?;
-    let set = thread.affinity().and(&cpus::online());
+    let affinity = movable(current, id)?.map_or(CpuSet::ALL, |thread| thread.affinity());
+    let set = affinity.and(&cpus::online());
     for (at, word) in set.words()[..written / size_of::<u64>()].iter().enumerate() {
         user::write(to.wrapping_add((at * size_of::<u64>()) as u64), word)?;
     }
@@ -67,7 +77,7 @@ pub fn sched_setaffinity(current: &Current, id: i32, size: usize, from: u64) -> 
     if set.is_empty() {
         return Err(Errno::EINVAL);
     }
-    let thread = thread(current, id)?.thread().ok_or(Errno::ESRCH)?;
+    let Some(thread) = movable(current, id)? else { return Ok(0) };
     cpus::set_affinity(&thread, set);
     // One that runs elsewhere leaves when its CPU takes the interrupt that the call has sent.
     let has_to_move =
