@@ -139,6 +139,15 @@ fn a_living_object_keeps_its_slab_and_nothing_else() {
 }
 
 #[test]
+fn empty_slabs_go_back_without_being_asked_for() {
+    let _machine = machine::boot();
+    let objects: Vec<_> = (0..5000).filter_map(|_| Object::new(64, 8, 7)).collect();
+    assert!(heap::bytes() > 5000 * 64);
+    drop(objects);
+    assert!(heap::bytes() <= 4 * crate::PAGE as u64, "{} bytes are kept", heap::bytes());
+}
+
+#[test]
 fn objects_can_be_freed_on_other_cpus_at_the_same_time() {
     let machine = machine::boot();
     let (send, receive) = std::sync::mpsc::channel::<Object>();
