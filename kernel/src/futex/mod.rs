@@ -51,7 +51,6 @@ pub fn futex(
     }
     let word = Word { current, private };
     let clock = if realtime { Clock::Realtime } else { Clock::Monotonic };
-    let count = |number: u64| (number as i32).max(0) as usize;
     match command {
         linux::FUTEX_WAIT => {
             let deadline = relative_deadline(current, timeout)?;
@@ -63,9 +62,9 @@ pub fn futex(
         }
         linux::FUTEX_WAKE => wake_word(&word, address, value, u32::MAX),
         linux::FUTEX_WAKE_BITSET => wake_word(&word, address, value, argument),
-        linux::FUTEX_REQUEUE => requeue(&word, address, address2, value, count(timeout), None),
-        linux::FUTEX_CMP_REQUEUE => requeue(&word, address, address2, value, count(timeout), Some(argument)),
-        linux::FUTEX_WAKE_OP => wake_op(&word, address, address2, value, count(timeout), argument),
+        linux::FUTEX_REQUEUE => requeue(&word, address, address2, value, timeout as u32, None),
+        linux::FUTEX_CMP_REQUEUE => requeue(&word, address, address2, value, timeout as u32, Some(argument)),
+        linux::FUTEX_WAKE_OP => wake_op(&word, address, address2, value, timeout as u32, argument),
         _ => Err(Errno::ENOSYS),
     }
 }
@@ -76,7 +75,7 @@ fn relative_deadline(current: &Current, timeout: u64) -> Result<Option<Instant>,
     let resumed = current.task.signals.take_deadline();
     Ok(Some(match resumed {
         Some(deadline) => deadline,
-        None => timeout.from_now()?,
+        None => timeout.to_deadline()?,
     }))
 }
 
@@ -173,6 +172,7 @@ pub fn wake(current: &Current, address: u64, count: u32) {
 }
 
 /// FUTEX_REQUEUE and, with `expected`, FUTEX_CMP_REQUEUE: wakes `wake` threads and lets `count` others wait at `to`.
+/// Returns how many it was in all: man 2 futex says so of the comparing form, and Linux does it in both.
 ///
 /// The comparison holds for all that are moved: it is made again when somebody has come to wait since.
 fn requeue(
@@ -180,10 +180,11 @@ fn requeue(
     from: u64,
     to: u64,
     wake: u32,
-    count: usize,
+    count: u32,
     expected: Option<u32>,
 ) -> Result<u64, Errno> {
-    let wake = usize::try_from(wake as i32).map_err(|_| Errno::EINVAL)?;
+    let number = |count: u32| usize::try_from(count as i32).map_err(|_| Errno::EINVAL);
+    let (wake, count) = (number(wake)?, number(count)?);
     let (from, at) = word.key(from)?;
     let (to, _) = word.key(to)?;
     loop {
@@ -205,7 +206,7 @@ fn wake_op(
     address: u64,
     address2: u64,
     count: u32,
-    count2: usize,
+    count2: u32,
     encoded: u32,
 ) -> Result<u64, Errno> {
     let (key, _) = word.key(address)?;
@@ -214,7 +215,7 @@ fn wake_op(
     let before = arch::copy::update_u32(at2, |value| operation.apply(value))?;
     let mut woken = table::wake(key, u32::MAX, at_least_one(count));
     if operation.compare(before) {
-        woken += table::wake(key2, u32::MAX, count2.max(1));
+        woken += table::wake(key2, u32::MAX, at_least_one(count2));
     }
     Ok(woken as u64)
 }

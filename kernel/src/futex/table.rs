@@ -158,6 +158,9 @@ pub fn arrivals(key: FutexKey) -> u64 {
 ///
 /// `None`: somebody came to wait after there were `arrivals`, so that what the caller knows of the futex may not hold for
 /// that one; nothing was done.
+///
+/// # Errors
+/// `ENOMEM`, and nothing was done either.
 pub fn requeue(
     from: FutexKey,
     to: FutexKey,
@@ -172,8 +175,13 @@ pub fn requeue(
         if arrivals.is_some_and(|arrivals| arrivals != source.arrivals) {
             return Ok(None);
         }
-        let woken = source.take(from, u32::MAX, wake, |waiter| taken.push(release(waiter)));
+        let room = source.waiters.len().min(count);
+        if let Some(destination) = &mut other {
+            destination.waiters.try_reserve(room).map_err(|_| Errno::ENOMEM)?;
+        }
         let mut moving: SmallVec<[Waiter; 8]> = SmallVec::new();
+        moving.try_reserve(room).map_err(|_| Errno::ENOMEM)?;
+        let woken = source.take(from, u32::MAX, wake, |waiter| taken.push(release(waiter)));
         let moved = source.take(from, u32::MAX, count, |waiter| moving.push(waiter));
         let destination = other.as_mut().unwrap_or(&mut source);
         destination.arrivals += moved as u64;

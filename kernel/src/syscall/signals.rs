@@ -79,7 +79,7 @@ pub fn rt_sigtimedwait(
 ) -> Result<u64, Errno> {
     check_size(size)?;
     let set: SigSet = user::read(set)?;
-    let deadline = TimeSpec::read_if_given(timeout)?.map(TimeSpec::from_now).transpose()?;
+    let deadline = TimeSpec::read_if_given(timeout)?.map(TimeSpec::to_deadline).transpose()?;
     let taken = signal::wait_for(current, set, deadline)?;
     user::write_if_wanted(info, &taken)?;
     Ok(taken.signal().number().into())

@@ -51,7 +51,7 @@ impl TimeSpec {
     ///
     /// # Errors
     /// As [`Self::to_ns`].
-    pub fn from_now(self) -> Result<Instant, Errno> {
+    pub fn to_deadline(self) -> Result<Instant, Errno> {
         let ahead = self.to_ns()?;
         Ok(Instant::from_ticks(arch::time::now().as_ticks().saturating_add(ahead)))
     }
@@ -182,7 +182,7 @@ pub fn clock_nanosleep(
 /// that has no handler, the sleep goes on to the end that it had at first.
 fn sleep(current: &Current, time: TimeSpec, remaining: u64) -> Result<u64, Errno> {
     let resumed = current.task.signals.take_deadline();
-    let deadline = time.from_now()?;
+    let deadline = time.to_deadline()?;
     let deadline = resumed.unwrap_or(deadline);
     if sleep_until(current, deadline) {
         return Ok(0);

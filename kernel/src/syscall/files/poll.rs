@@ -23,7 +23,7 @@ struct PollFd {
 
 /// `timeout` is in milliseconds; a negative one is for ever.
 pub fn poll(current: &Current, descriptors: u64, count: u32, timeout: i32) -> Result<u64, Errno> {
-    let deadline = u64::try_from(timeout).ok().map(|ms| TimeSpec::from_ns(ms * 1_000_000).from_now());
+    let deadline = u64::try_from(timeout).ok().map(|ms| TimeSpec::from_ns(ms * 1_000_000).to_deadline());
     poll_until(current, descriptors, count, deadline.transpose()?)
 }
 
@@ -35,7 +35,7 @@ pub fn ppoll(
     mask: u64,
     mask_size: usize,
 ) -> Result<u64, Errno> {
-    let deadline = TimeSpec::read_if_given(timeout)?.map(TimeSpec::from_now).transpose()?;
+    let deadline = TimeSpec::read_if_given(timeout)?.map(TimeSpec::to_deadline).transpose()?;
     let mask = read_mask(mask, mask_size)?;
     let result = signal::with_mask(current, mask, || poll_until(current, descriptors, count, deadline));
     report_remaining(timeout, deadline);

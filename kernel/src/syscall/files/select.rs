@@ -44,7 +44,7 @@ pub fn select(
         let seconds = u64::try_from(time.seconds).map_err(|_| Errno::EINVAL)?;
         let micros = u64::try_from(time.microseconds).map_err(|_| Errno::EINVAL)?;
         let ns = seconds.saturating_mul(1_000_000_000).saturating_add(micros.saturating_mul(1000));
-        Some(TimeSpec::from_ns(ns).from_now()?)
+        Some(TimeSpec::from_ns(ns).to_deadline()?)
     };
     let result = select_until(current, count, [read, write, except], deadline);
     if let Some(deadline) = deadline {
@@ -65,7 +65,7 @@ pub fn pselect6(
     timeout: u64,
     mask: u64,
 ) -> Result<u64, Errno> {
-    let deadline = TimeSpec::read_if_given(timeout)?.map(TimeSpec::from_now).transpose()?;
+    let deadline = TimeSpec::read_if_given(timeout)?.map(TimeSpec::to_deadline).transpose()?;
     let mask = if mask == 0 {
         None
     } else {
