@@ -159,16 +159,18 @@ pub fn run_timers() {
 }
 
 /// Makes the timer interrupt pending if a storm is wanted and the thread has not had its first run: it will hit before the
-/// first instruction. Interrupts are off.
-pub fn storm_before_user_mode(thread: &sched::Thread) {
+/// first instruction. Returns whether the thread's next entry to user mode is to be hit as well. Interrupts are off.
+pub fn storm_before_user_mode(thread: &sched::Thread) -> bool {
     let clocks = clocks();
-    if clocks.storm && !thread.has_had_first_run() {
-        let clock = clocks.per_cpu.here();
-        if !clock.spared.swap(false, Relaxed) {
-            clock.armed.store(NEVER, Relaxed);
-            arch::time::fire_now();
-        }
+    if !clocks.storm || thread.has_had_first_run() {
+        return false;
     }
+    let clock = clocks.per_cpu.here();
+    if !clock.spared.swap(false, Relaxed) {
+        clock.armed.store(NEVER, Relaxed);
+        arch::time::fire_now();
+    }
+    true
 }
 
 /// A CPU whose timer should have fired more than `bound` before `now`, and when it should have.

@@ -55,13 +55,16 @@ pub fn init(options: &Options, topology: Topology) {
 /// scheduling from now on. `each_time` is called whenever the CPU has nothing to run, before it sleeps.
 pub fn idle(mut each_time: impl FnMut()) -> ! {
     let here = arch::cpu::id();
-    core().bring_online(here, NewThread {
-        id: formats::ThreadId(0),
-        kind: Kind::Idle,
-        affinity: CpuSet::of(here),
-        nice: 0,
-        task: Arc::new(IdleTask::here()),
-    });
+    core().bring_online(
+        here,
+        NewThread {
+            id: formats::ThreadId(0),
+            kind: Kind::Idle,
+            affinity: CpuSet::of(here),
+            nice: 0,
+            task: Arc::new(IdleTask::here()),
+        },
+    );
     loop {
         arch::interrupts::disable();
         if clock::timers_due() {
@@ -166,10 +169,10 @@ pub fn called_by_other() {
     clock::arm();
 }
 
-/// What is to be noted each time a thread goes to user mode. Interrupts are off.
-pub fn before_user_mode(thread: &sched::Thread) {
+/// What is to be done before a new thread goes to user mode. Interrupts are off. Returns whether it is to be called again.
+pub fn before_user_mode(thread: &sched::Thread) -> bool {
     core().note_first_instruction(thread, arch::cpu::id());
-    clock::storm_before_user_mode(thread);
+    clock::storm_before_user_mode(thread)
 }
 
 /// A tick on the running thread.

@@ -4,13 +4,13 @@
 use alloc::{string::String, string::ToString, vec::Vec};
 use arch::acpi::{self, Machine};
 use arch::boot::{BootInfo, MemoryKind};
-use arch::smp::{self, StartReport};
 use arch::cpu::ExceptionStacks;
+use arch::smp::{self, StartReport};
 use arch::{apic, time};
 use formats::CpuId;
 use mm::stacks::KernelStack;
-use x86_64::VirtAddr;
 use mm::{Region, RegionKind, Segment};
+use x86_64::VirtAddr;
 
 #[global_allocator]
 static HEAP: mm::heap::KernelHeap = mm::heap::KernelHeap;
@@ -106,7 +106,8 @@ pub fn start_others(
     machine: &Machine,
     entry: fn(CpuId) -> !,
 ) -> Result<Vec<StartReport>, &'static str> {
-    let low = smp::low_memory(&info.memory_map).ok_or("there is no free memory below 1 MiB to start CPUs with")?;
+    let low =
+        smp::low_memory(&info.memory_map).ok_or("there is no free memory below 1 MiB to start CPUs with")?;
     // An idle thread never ends, and a CPU that comes late needs its stack too: these stacks are never given back.
     let stack = |cpu| {
         arch::cpu::prepare(cpu);

@@ -63,8 +63,9 @@ impl Options {
             if word == "--" {
                 break;
             }
-            let (key, value) =
-                word.split_once('=').ok_or_else(|| format!("option `{word}` is not of the form KEY=VALUE"))?;
+            let (key, value) = word
+                .split_once('=')
+                .ok_or_else(|| format!("option `{word}` is not of the form KEY=VALUE"))?;
             options.set(key, value)?;
         }
         options.arguments = words.collect();
@@ -77,7 +78,9 @@ impl Options {
             "hz" => (self.timer, self.hz) = (Timer::Periodic, number(key, value, 1, 10_000)?),
             "order" => self.order = named(key, value, sched::order::orders(), |entry| entry.name)?,
             "balancer" => self.balancer = named(key, value, sched::balance::balancers(), |entry| entry.name)?,
-            "seed" => self.seed = value.parse().map_err(|_| format!("seed={value}: not a number below 2^64"))?,
+            "seed" => {
+                self.seed = value.parse().map_err(|_| format!("seed={value}: not a number below 2^64"))?
+            }
             "sched.first_run" => self.first_run = switch(key, value)?,
             "tick.storm" => self.storm = switch(key, value)?,
             "x2apic" => self.x2apic = switch(key, value)?,

@@ -4,7 +4,9 @@ use crate::options::Options;
 use crate::task::{self, ExitStatus, Process};
 use crate::{cpus, leaks, results, syscall};
 use alloc::{format, string::String, sync::Arc};
-use formats::record::{Accounting, Boot, CpuStats, Event, Exit, FailureKind, Resources, Scheduler, SystemCalls};
+use formats::record::{
+    Accounting, Boot, CpuStats, Event, Exit, FailureKind, Resources, Scheduler, SystemCalls,
+};
 use formats::{Duration, Instant, exit};
 use spin::Once;
 
@@ -61,7 +63,10 @@ impl Run {
         task::kill_all();
         if arch::time::now() - ended > PATIENCE {
             let left = task::live_threads();
-            results::fatal_failure(FailureKind::Leak, format!("LEAK: {left} threads do not end when they are killed"));
+            results::fatal_failure(
+                FailureKind::Leak,
+                format!("LEAK: {left} threads do not end when they are killed"),
+            );
         }
     }
 

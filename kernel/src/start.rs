@@ -34,7 +34,12 @@ pub fn kernel_main(info: &'static BootInfo) -> ! {
     }
     let online = possible - dead.len();
     let memory_bytes = (mm::frames::total() * mm::PAGE) as u64;
-    log::info!("{online} CPUs, {} MiB, {}, {} ms", memory_bytes >> 20, options.summary(), arch::time::now().duration_since_epoch().as_millis());
+    log::info!(
+        "{online} CPUs, {} MiB, {}, {} ms",
+        memory_bytes >> 20,
+        options.summary(),
+        arch::time::now().duration_since_epoch().as_millis()
+    );
 
     // The first program starts when this CPU is an idle one, so that the scheduler knows where it comes from.
     let boot = describe(info, &options, online as u32, dead, memory_bytes);
@@ -63,7 +68,10 @@ fn refuse<T>(why: &dyn Display) -> T {
 
 /// The archive with the programs.
 fn archive(info: &BootInfo) -> Result<&'static [u8], &'static str> {
-    info.modules.first().map(|module| module.data).ok_or("the boot loader gave no module: the initramfs is missing")
+    info.modules
+        .first()
+        .map(|module| module.data)
+        .ok_or("the boot loader gave no module: the initramfs is missing")
 }
 
 fn topology(options: &Options, possible: usize) -> Topology {

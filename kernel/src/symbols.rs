@@ -31,10 +31,14 @@ impl Address {
     /// The function around the address: its mangled name and where it starts.
     fn function(&self) -> Option<(&'static str, u64)> {
         let symbols = SYMBOLS.get()?.as_ref()?;
-        let around = symbols.table.iter().find(|symbol| {
-            symbol.st_symtype() == abi::STT_FUNC
-                && (symbol.st_value..symbol.st_value + symbol.st_size.max(1)).contains(&self.0)
-        })?;
+        let around = |address| {
+            symbols.table.iter().find(|symbol| {
+                symbol.st_symtype() == abi::STT_FUNC
+                    && (symbol.st_value..symbol.st_value + symbol.st_size.max(1)).contains(&address)
+            })
+        };
+        // A return address may lie behind the function that called, if the call never returns.
+        let around = around(self.0).or_else(|| around(self.0.checked_sub(1)?))?;
         Some((symbols.names.get(around.st_name as usize).ok()?, around.st_value))
     }
 }

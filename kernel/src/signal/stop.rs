@@ -91,7 +91,7 @@ pub(super) fn wait_while_stopped(current: &Current) {
 }
 
 fn tell_parent(process: &Process, code: u32, signal: Signal) {
-    let parent = process.parent.lock().upgrade();
+    let parent = process.parent().upgrade();
     if let Some(parent) = parent {
         let flags = parent.signals.actions.get(Signal::CHLD).flags();
         if !flags.contains(ActionFlags::NO_CHILD_STOP) {

@@ -85,7 +85,10 @@ pub fn clone3(current: &Current, args: u64, size: usize) -> Result<u64, Errno> {
         return Err(Errno::E2BIG);
     }
     let args: CloneArgs = zerocopy::transmute!(bytes);
-    if args.set_tid_size != 0 || args.flags & u64::from(CSIGNAL) != 0 || (args.stack == 0) != (args.stack_size == 0) {
+    if args.set_tid_size != 0
+        || args.flags & u64::from(CSIGNAL) != 0
+        || (args.stack == 0) != (args.stack_size == 0)
+    {
         return Err(Errno::EINVAL);
     }
     start(
@@ -133,13 +136,16 @@ impl ResourceUsage {
     }
 }
 
+/// The group whose number, negated, is the lowest that has a positive counterpart.
+const LOWEST_GROUP: i32 = -i32::MAX;
+
 pub fn wait4(current: &Current, which: i32, status: u64, options: u32, usage: u64) -> Result<u64, Errno> {
     if options & !(WNOHANG | WUNTRACED | WCONTINUED | __WALL | __WCLONE | __WNOTHREAD) != 0 {
         return Err(Errno::EINVAL);
     }
     let which = match which {
         i32::MIN => return Err(Errno::ESRCH),
-        ..=-2 => WaitFor::Group(which.unsigned_abs()),
+        LOWEST_GROUP..=-2 => WaitFor::Group(which.unsigned_abs()),
         -1 => WaitFor::Any,
         0 => WaitFor::Group(current.task.process.group.load(Relaxed)),
         1.. => WaitFor::Process(which as u32),
@@ -166,7 +172,14 @@ struct ChildInfo {
     rest: [u32; 25],
 }
 
-pub fn waitid(current: &Current, kind: u32, id: u32, info: u64, options: u32, usage: u64) -> Result<u64, Errno> {
+pub fn waitid(
+    current: &Current,
+    kind: u32,
+    id: u32,
+    info: u64,
+    options: u32,
+    usage: u64,
+) -> Result<u64, Errno> {
     const KNOWN: u32 = WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | __WALL | __WCLONE | __WNOTHREAD;
     if options & !KNOWN != 0 || options & (WEXITED | WSTOPPED | WCONTINUED) == 0 {
         return Err(Errno::EINVAL);

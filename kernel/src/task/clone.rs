@@ -8,8 +8,8 @@ use crate::fs::{FileTable, FsContext};
 use crate::limits::Limits;
 use crate::signal::{ProcessSignals, ThreadSignals};
 use crate::{cpus, user};
-use arch::user::{USER_END, UserContext};
 use alloc::{boxed::Box, sync::Arc, sync::Weak, vec::Vec};
+use arch::user::{USER_END, UserContext};
 use core::sync::atomic::Ordering::*;
 use formats::{CpuSet, ThreadId};
 use linux_raw_sys::general::*;
@@ -156,7 +156,7 @@ fn child_process(current: &Current, request: &CloneRequest, id: u32) -> Result<A
     let limits = this.limits.lock().clone();
     let identity = this.identity.lock().clone();
     let parent = if request.has(CLONE_PARENT) {
-        this.parent.lock().upgrade().unwrap_or_else(|| this.clone())
+        this.parent().upgrade().unwrap_or_else(|| this.clone())
     } else {
         this.clone()
     };
@@ -180,7 +180,7 @@ fn child_process(current: &Current, request: &CloneRequest, id: u32) -> Result<A
 /// Takes back a process whose first thread could not be made.
 fn abandon(current: &Current, request: &CloneRequest, process: &Arc<Process>) {
     if !request.has(CLONE_THREAD) {
-        let parent = process.parent.lock().upgrade().unwrap_or_else(|| current.task.process.clone());
+        let parent = process.parent().upgrade().unwrap_or_else(|| current.task.process.clone());
         super::wait::reap(&parent, process);
     }
 }
@@ -193,7 +193,11 @@ fn wait_for_release(current: &Current, child: &Process) {
 }
 
 /// Makes the first process, running `program`.
-pub fn first_process(program: &str, arguments: Vec<Vec<u8>>, environment: Vec<Vec<u8>>) -> Result<Arc<Process>, Errno> {
+pub fn first_process(
+    program: &str,
+    arguments: Vec<Vec<u8>>,
+    environment: Vec<Vec<u8>>,
+) -> Result<Arc<Process>, Errno> {
     let admission = Admission::request().ok_or(Errno::EAGAIN)?;
     let id = table::next_id();
     let context = FsContext::new();

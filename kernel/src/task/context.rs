@@ -72,6 +72,8 @@ pub struct Current {
     space: RefCell<Option<Arc<AddressSpace>>>,
     /// Whether a user instruction has retired since the thread was dispatched.
     progressed: Cell<bool>,
+    /// Something is still to be noted, or a storm to be made, when it enters user mode.
+    is_new: Cell<bool>,
 }
 
 impl Current {
@@ -85,6 +87,7 @@ impl Current {
             user: RefCell::new(user),
             space: RefCell::new(space),
             progressed: Cell::new(false),
+            is_new: Cell::new(true),
         };
         let _off = interrupts::off();
         current.enter();
@@ -140,6 +143,13 @@ impl Current {
     /// Whether a user instruction has retired since the thread was dispatched (R2 and R3 of the first-run guarantee).
     pub fn has_progressed(&self) -> bool {
         self.progressed.get() || self.user.borrow().retired_since_entry()
+    }
+
+    /// What is to be done each time before user mode while the thread is new. Interrupts are off.
+    pub(super) fn before_user_mode(&self) {
+        if self.is_new.get() {
+            self.is_new.set(cpus::before_user_mode(&self.thread));
+        }
     }
 
     pub fn note_progress(&self) {

@@ -8,7 +8,12 @@ use arch::user::UserContext;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Runs `program` instead. Returns only on error, or when the caller's next user instruction is the program's first.
-pub fn exec(current: &Current, program: &str, arguments: Vec<Vec<u8>>, environment: Vec<Vec<u8>>) -> Result<(), Errno> {
+pub fn exec(
+    current: &Current,
+    program: &str,
+    arguments: Vec<Vec<u8>>,
+    environment: Vec<Vec<u8>>,
+) -> Result<(), Errno> {
     let process = &current.task.process;
     let context = process.fs.lock().clone();
     let image = image::load(program, &context, &arguments, &environment)?;

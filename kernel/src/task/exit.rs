@@ -11,7 +11,10 @@ use linux_raw_sys::general::{CLD_DUMPED, CLD_EXITED, CLD_KILLED, SIGKILL};
 pub enum ExitStatus {
     /// With this status, 0 to 255.
     Exited(u8),
-    Killed { signal: u8, core: bool },
+    Killed {
+        signal: u8,
+        core: bool,
+    },
 }
 
 impl ExitStatus {
@@ -81,6 +84,7 @@ fn end_process(current: &Current, process: &Arc<Process>) {
     process.release_space(current);
     process.release_parent();
     reparent_children(process);
+    reap_if_ignored(process);
     process.status.call_once(|| status);
     notify_parent(process, status);
     if process.id == 1 {
@@ -116,10 +120,20 @@ fn reparent_children(process: &Arc<Process>) {
     };
     for orphan in orphans {
         init.children.lock().push(orphan.clone());
-        *orphan.parent.lock() = Arc::downgrade(&init);
+        orphan.set_parent(&init);
         if let Some(status) = orphan.status.get() {
             notify_parent(&orphan, *status);
         }
+    }
+}
+
+/// Takes a process away from a parent that does not want to wait for it, before it can be seen as one that has ended.
+fn reap_if_ignored(process: &Arc<Process>) {
+    let exit_signal = process.exit_signal.load(Relaxed);
+    if let Some(parent) = process.parent().upgrade()
+        && signal::parent_ignores_child(&parent, exit_signal)
+    {
+        super::wait::reap(&parent, process);
     }
 }
 
@@ -128,7 +142,7 @@ fn reparent_children(process: &Arc<Process>) {
 /// The parent may be ending too and hand its children on; then the new parent is told as well.
 fn notify_parent(process: &Arc<Process>, status: ExitStatus) {
     loop {
-        let parent = process.parent.lock().clone();
+        let parent = process.parent();
         let Some(parent_now) = parent.upgrade() else { return };
         let exit_signal = process.exit_signal.load(Relaxed);
         if exit_signal != 0 {
@@ -138,7 +152,7 @@ fn notify_parent(process: &Arc<Process>, status: ExitStatus) {
             super::wait::reap(&parent_now, process);
         }
         parent_now.child_ended.wake_all();
-        if process.parent.lock().ptr_eq(&parent) {
+        if process.parent().ptr_eq(&parent) {
             return;
         }
     }

@@ -95,7 +95,10 @@ struct Headers {
 }
 
 /// The address that is added to all of the file's; an error unless it is a program that can be run.
-fn check(header: &FileHeader<LittleEndian>, segments: impl Iterator<Item = ProgramHeader>) -> Result<u64, Errno> {
+fn check(
+    header: &FileHeader<LittleEndian>,
+    segments: impl Iterator<Item = ProgramHeader>,
+) -> Result<u64, Errno> {
     if header.e_machine != EM_X86_64 {
         return Err(Errno::ENOEXEC);
     }
@@ -126,7 +129,12 @@ fn check(header: &FileHeader<LittleEndian>, segments: impl Iterator<Item = Progr
 }
 
 /// Maps one segment: pages of the file, then zeroes. Returns its end.
-fn map_segment(space: &AddressSpace, file: &Program, segment: &ProgramHeader, base: u64) -> Result<u64, Errno> {
+fn map_segment(
+    space: &AddressSpace,
+    file: &Program,
+    segment: &ProgramHeader,
+    base: u64,
+) -> Result<u64, Errno> {
     let start = base + segment.p_vaddr;
     let file_end = start + segment.p_filesz;
     let end = start + segment.p_memsz;
@@ -159,7 +167,11 @@ fn protection(flags: u32) -> Prot {
 /// Maps the stack, which grows down when it is touched.
 fn map_stack(space: &AddressSpace) -> Result<(), Errno> {
     let place = Place::Fixed(VirtAddr::new(STACK_TOP - STACK_START));
-    let request = MapRequest { grows_down: Some(STACK_SIZE), label: "[stack]", ..MapRequest::anonymous(place, STACK_START) };
+    let request = MapRequest {
+        grows_down: Some(STACK_SIZE),
+        label: "[stack]",
+        ..MapRequest::anonymous(place, STACK_START)
+    };
     space.map(request)?;
     Ok(())
 }

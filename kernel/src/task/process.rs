@@ -30,7 +30,8 @@ pub struct Process {
     pub session: AtomicU32,
     /// The signal that the parent gets when this process ends; 0 for none.
     pub exit_signal: AtomicU32,
-    pub parent: Lock<Weak<Process>, { rank::PROCESS }>,
+    parent: Lock<Weak<Process>, { rank::PROCESS }>,
+    parent_id: AtomicU32,
     pub children: Lock<Vec<Arc<Process>>, { rank::FAMILY }>,
     /// Woken when a child ends.
     pub child_ended: WaitQueue,
@@ -88,6 +89,7 @@ impl Process {
             group: AtomicU32::new(new.group),
             session: AtomicU32::new(new.session),
             exit_signal: AtomicU32::new(new.exit_signal),
+            parent_id: AtomicU32::new(new.parent.upgrade().map_or(0, |parent| parent.id)),
             parent: Lock::new(new.parent),
             children: Lock::new(Vec::new()),
             child_ended: WaitQueue::new(),
@@ -114,7 +116,16 @@ impl Process {
 
     /// The parent's id, 0 for the first process.
     pub fn parent_id(&self) -> ProcessId {
-        self.parent.lock().upgrade().map_or(0, |parent| parent.id)
+        self.parent_id.load(Relaxed)
+    }
+
+    pub fn parent(&self) -> Weak<Self> {
+        self.parent.lock().clone()
+    }
+
+    pub(super) fn set_parent(&self, parent: &Arc<Self>) {
+        *self.parent.lock() = Arc::downgrade(parent);
+        self.parent_id.store(parent.id, Relaxed);
     }
 
     /// Whether all its threads are gone; its parent may not have reaped it yet.

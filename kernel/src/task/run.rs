@@ -30,7 +30,7 @@ fn run(current: &Current) {
     while prepare_for_user_mode(current) {
         let exit = {
             let mut user = current.user.borrow_mut();
-            cpus::before_user_mode(&current.thread);
+            current.before_user_mode();
             user.run()
         };
         match exit {

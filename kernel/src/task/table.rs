@@ -36,7 +36,8 @@ pub(super) struct Admission(());
 impl Admission {
     /// `None` when there are too many threads.
     pub fn request() -> Option<Self> {
-        let admitted = THREADS.try_update(Relaxed, Relaxed, |count| (count < MAX_THREADS).then_some(count + 1));
+        let admitted =
+            THREADS.try_update(Relaxed, Relaxed, |count| (count < MAX_THREADS).then_some(count + 1));
         admitted.ok().map(|_| Self(()))
     }
 }
@@ -76,7 +77,10 @@ pub fn find(id: ProcessId) -> Option<Arc<Process>> {
 
 /// All processes, zombies included, in no order.
 pub fn all() -> Vec<Arc<Process>> {
-    SHARDED.iter().flat_map(|shard| shard.lock().values().filter_map(Weak::upgrade).collect::<Vec<_>>()).collect()
+    SHARDED
+        .iter()
+        .flat_map(|shard| shard.lock().values().filter_map(Weak::upgrade).collect::<Vec<_>>())
+        .collect()
 }
 
 /// The thread with this id, if it has not ended.

@@ -37,7 +37,11 @@ pub struct Ended {
 ///
 /// # Errors
 /// `ECHILD` when no child fits; `RESTART` when a signal came first.
-pub fn wait_for_child(current: &Current, which: WaitFor, options: WaitOptions) -> Result<Option<Ended>, Errno> {
+pub fn wait_for_child(
+    current: &Current,
+    which: WaitFor,
+    options: WaitOptions,
+) -> Result<Option<Ended>, Errno> {
     let process = &current.task.process;
     if options.contains(WaitOptions::NO_HANG) {
         return look(process, which, options).unwrap_or(Ok(None));
@@ -64,11 +68,8 @@ fn look(process: &Process, which: WaitFor, options: WaitOptions) -> Option<Resul
         return Some(Err(Errno::ECHILD));
     }
     let (at, status) = candidates.find_map(|(at, child)| Some((at, *child.status.get()?)))?;
-    let child = if options.contains(WaitOptions::NO_WAIT) {
-        children[at].clone()
-    } else {
-        children.swap_remove(at)
-    };
+    let child =
+        if options.contains(WaitOptions::NO_WAIT) { children[at].clone() } else { children.swap_remove(at) };
     drop(children);
     let ended = Ended { id: child.id, status, cpu_time: child.cpu_time() };
     if !options.contains(WaitOptions::NO_WAIT) {
