@@ -23,7 +23,7 @@ struct Clock {
     next_tick: AtomicU64,
     /// For when the hardware is armed.
     armed: AtomicU64,
-    /// A sleeping thread's deadline has passed, and [`run_timers`] has not run since.
+    /// A sleeping thread's deadline has passed, and [`run_due_timers`] has not run since.
     timers_due: AtomicBool,
     /// R3 re-armed the timer: no storm on the next entry to user mode.
     spared: AtomicBool,
@@ -79,6 +79,7 @@ pub fn timer_interrupt(progress: impl FnOnce() -> Progress) {
     watchdog::look(now);
     if timers::earliest_here() <= now.as_ticks() {
         clock.timers_due.store(true, Relaxed);
+        cpus::request_reschedule();
     }
 
     let ticked = now.as_ticks() >= clock.next_tick.load(Relaxed);
@@ -146,16 +147,15 @@ pub fn stop_tick() {
     arm();
 }
 
-/// Whether the timer has found sleeping threads of this CPU due: [`run_timers`] wants to be called.
-pub fn timers_due() -> bool {
-    clocks().per_cpu.here().timers_due.load(Relaxed)
-}
-
-/// Wakes the threads of this CPU whose deadline has passed. Not for interrupt handlers.
-pub fn run_timers() {
-    clocks().per_cpu.here().timers_due.store(false, Relaxed);
-    timers::run_due(arch::time::now());
-    arm();
+/// Wakes the threads of this CPU that the timer has found due, if there are any. Interrupts are off, and are off when it
+/// returns; not for interrupt handlers.
+pub fn run_due_timers() {
+    if clocks().per_cpu.here().timers_due.swap(false, Relaxed) {
+        arch::interrupts::enable();
+        timers::run_due(arch::time::now());
+        arm();
+        arch::interrupts::disable();
+    }
 }
 
 /// Makes the timer interrupt pending if a storm is wanted and the thread has not had its first run: it will hit before the

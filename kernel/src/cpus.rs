@@ -67,19 +67,15 @@ pub fn idle(mut each_time: impl FnMut()) -> ! {
     );
     loop {
         arch::interrupts::disable();
-        if clock::timers_due() {
-            arch::interrupts::enable();
-            clock::run_timers();
-            continue;
-        }
         if core().needs_reschedule(here) {
+            clock::run_due_timers();
             crate::task::schedule_idle();
             continue;
         }
         arch::interrupts::enable();
         each_time();
         arch::interrupts::disable();
-        if !core().needs_reschedule(here) && !clock::timers_due() {
+        if !core().needs_reschedule(here) {
             clock::stop_tick();
             arch::interrupts::wait();
         }
@@ -145,6 +141,11 @@ pub fn set_affinity(thread: &Arc<sched::Thread>, set: CpuSet) {
 /// Whether this CPU should call [`reschedule`].
 pub fn needs_reschedule() -> bool {
     core().needs_reschedule(arch::cpu::id())
+}
+
+/// Makes this CPU look for what is to be done before user code goes on.
+pub fn request_reschedule() {
+    core().request_reschedule(arch::cpu::id());
 }
 
 /// Decides what runs next. Interrupts are off; with `Some`, the caller switches stacks and the next thread calls

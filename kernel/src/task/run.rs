@@ -57,10 +57,8 @@ fn run(current: &Current) {
 fn prepare_for_user_mode(current: &Current) -> bool {
     loop {
         arch::interrupts::disable();
-        if clock::timers_due() {
-            arch::interrupts::enable();
-            clock::run_timers();
-        } else if cpus::needs_reschedule() {
+        if cpus::needs_reschedule() {
+            clock::run_due_timers();
             current.schedule(sched::Leave::Preempt);
         } else if current.task.attention() == 0 {
             return true;

@@ -99,6 +99,13 @@ impl<P: Platform> Core<P> {
         self.cpu(here).needs_reschedule.load(Relaxed)
     }
 
+    /// Makes `here` call [`reschedule`](Self::reschedule) at the next opportunity: for an interrupt handler of that CPU
+    /// that leaves something to be done before user code goes on.
+    #[inline]
+    pub fn request_reschedule(&self, here: CpuId) {
+        self.cpu(here).needs_reschedule.store(true, Relaxed);
+    }
+
     pub fn machine(&self) -> &MachineView {
         &self.machine
     }
