@@ -3,6 +3,7 @@
 //! Knows QEMU, Cargo and the host; of the guest only what the crate `formats` describes. `cargo run` is [`cli`]; tests
 //! that boot machines start at [`machine()`].
 
+mod bench;
 mod build;
 pub mod cli;
 pub mod figures;

@@ -111,7 +111,7 @@ pub fn table() -> Table {
 }
 
 /// Aligns all columns but the first to the right.
-fn align_right(table: &mut Table) {
+pub fn align_right(table: &mut Table) {
     table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
 }
 
@@ -130,7 +130,8 @@ fn count(value: f64) -> String {
     format!("{}{unit}", three_digits(scaled))
 }
 
-fn time(ns: u64) -> String {
+/// Three significant digits and a unit.
+pub fn time(ns: u64) -> String {
     let value = ns as f64;
     let (scaled, unit) = match value {
         1e9.. => (value / 1e9, "s"),

@@ -1,5 +1,6 @@
 //! The archive that QEMU hands to the loader: `kernel` and `bin/<program>`, as a newc cpio.
 
+use crate::workspace::write_whole;
 use anyhow::{Context, Result};
 use cpio::newc::{Builder, ModeFileType, trailer};
 use std::collections::BTreeMap;
@@ -7,8 +8,29 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// Writes the archive `to`, unless it is there and was made from the very same files.
+pub fn bring_up_to_date(to: &Path, kernel: &Path, programs: &BTreeMap<String, PathBuf>) -> Result<()> {
+    let made_from = to.with_extension("inputs");
+    let inputs = inputs(kernel, programs)?;
+    if to.is_file() && fs::read_to_string(&made_from).is_ok_and(|old| old == inputs) {
+        return Ok(());
+    }
+    write_whole(to, &pack(kernel, programs)?)?;
+    write_whole(&made_from, inputs.as_bytes())
+}
+
+/// What changes whenever one of the files does.
+fn inputs(kernel: &Path, programs: &BTreeMap<String, PathBuf>) -> Result<String> {
+    let mut text = String::new();
+    for path in std::iter::once(kernel).chain(programs.values().map(PathBuf::as_path)) {
+        let metadata = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+        text += &format!("{} {} {:?}\n", path.display(), metadata.len(), metadata.modified()?);
+    }
+    Ok(text)
+}
+
 /// Packs the kernel and the programs.
-pub fn pack(kernel: &Path, programs: &BTreeMap<String, PathBuf>) -> Result<Vec<u8>> {
+fn pack(kernel: &Path, programs: &BTreeMap<String, PathBuf>) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     archive.file("kernel", &read(kernel)?)?;
     archive.directory("bin")?;
@@ -56,6 +78,23 @@ impl Archive {
 mod tests {
     use super::*;
     use std::io::Read;
+
+    #[test]
+    fn the_archive_follows_its_files() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (kernel, archive) = (directory.path().join("kernel"), directory.path().join("a.cpio"));
+        let contents = |text: &str| {
+            fs::write(&kernel, text).expect("a file");
+            bring_up_to_date(&archive, &kernel, &BTreeMap::new()).expect("an archive");
+            fs::read(&archive).expect("the archive")
+        };
+        let first = contents("one");
+        assert_ne!(contents("another"), first);
+        let modified = || fs::metadata(&archive).and_then(|it| it.modified()).expect("a time");
+        let before = modified();
+        bring_up_to_date(&archive, &kernel, &BTreeMap::new()).expect("an archive");
+        assert_eq!(modified(), before, "nothing changed, so it was not written again");
+    }
 
     #[test]
     fn the_archive_holds_the_kernel_first_and_each_program_whole() {

@@ -9,11 +9,10 @@ pub mod programs;
 use crate::setup;
 use crate::setup::target::KernelTarget;
 use crate::ui::Ui;
-use crate::workspace::{Workspace, write_whole};
+use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
 
@@ -77,7 +76,7 @@ fn build(workspace: &Workspace, profile: Profile, ui: Ui) -> Result<Guest> {
     let (kernel, loader) = (take(&mut made, KERNEL)?, take(&mut made, LOADER)?);
     let programs = cargo::build(&mut user_cargo(workspace), ui).map_err(setup::libc::explain)?;
     let initramfs = workspace.guest_target().join(profile.name()).with_extension("cpio");
-    write_if_changed(&initramfs, &initramfs::pack(&kernel, &programs)?)?;
+    initramfs::bring_up_to_date(&initramfs, &kernel, &programs)?;
     Ok(Guest { loader, kernel, initramfs, programs, compiler: target.compiler.description })
 }
 
@@ -106,11 +105,4 @@ fn user_cargo(workspace: &Workspace) -> Command {
     command.args(["--config", "profile.release.strip=\"symbols\""]);
     cargo::set_rustflags(&mut command, &["-Ctarget-feature=+crt-static".to_owned()]);
     command
-}
-
-fn write_if_changed(path: &Path, content: &[u8]) -> Result<()> {
-    match fs::read(path) {
-        Ok(old) if old == content => Ok(()),
-        _ => write_whole(path, content),
-    }
 }

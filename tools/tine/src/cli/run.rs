@@ -65,7 +65,7 @@ pub fn run(options: &MachineOptions, json: Option<&Path>) -> Result<()> {
 }
 
 /// The failure as an error of the command. The machine's last output is repeated: what came before it was long.
-fn shown(failure: Failure) -> anyhow::Error {
+pub fn shown(failure: Failure) -> anyhow::Error {
     match failure.cause {
         Cause::Setup(error) => error,
         _ => anyhow!("{failure}"),
