@@ -140,9 +140,11 @@ fn judge(done: &Finished, limit: Duration) -> Kvm {
     if status.code() == Some((i32::from(probe_image::PASSED) << 1) | 1) {
         return Kvm::Works;
     }
-    let words = done.stderr.lines().map(str::trim).find(|line| !line.is_empty());
-    let words = words.map_or(String::new(), |line| format!(": {line}"));
-    Kvm::Fails(format!("QEMU fails under KVM ({status}{words})"))
+    let complaint =
+        done.stderr.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("without a word");
+    // "qemu-system-x86_64: error: failed to …"
+    let complaint = complaint.rsplit(": ").next().unwrap_or(complaint);
+    Kvm::Fails(format!("a guest under KVM ends QEMU with {status}: {complaint}"))
 }
 
 #[cfg(test)]

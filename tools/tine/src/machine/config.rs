@@ -223,7 +223,7 @@ impl Config {
             let places = topology.sockets * topology.cores * topology.threads;
             ensure!(
                 places == self.cpus,
-                "a topology of {topology} has {places} CPUs, but the machine has {}",
+                "a topology of {topology} has {places} CPUs, but the machine has {}; change both or neither",
                 self.cpus
             );
         }

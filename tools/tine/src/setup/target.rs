@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// A rustup that cannot reach its server retries for minutes.
-const RUSTUP_LIMIT: Duration = Duration::from_secs(60);
+const RUSTUP_LIMIT: Duration = Duration::from_secs(120);
 
 /// What compiles the kernel.
 #[derive(Clone, Debug)]
