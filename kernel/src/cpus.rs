@@ -166,7 +166,10 @@ pub fn current_thread() -> Arc<sched::Thread> {
 }
 
 /// Another CPU has asked this one to look at its queue.
+///
+/// The flag stays up until the CPU has looked: one that is about to sleep has not looked since, and must do so again.
 pub fn called_by_other() {
+    request_reschedule();
     clock::arm();
 }
 
