@@ -67,6 +67,8 @@ impl<P: Platform> Core<P> {
         queue.online = true;
         drop(queue);
         self.machine.online.insert(cpu);
+        // It becomes one of the idle CPUs, which are called when work waits, by looking for work once.
+        self.request_reschedule(cpu);
         thread
     }
 

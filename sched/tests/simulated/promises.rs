@@ -129,6 +129,12 @@ fn what_a_sleeper_was_called_for_is_not_forgotten_when_a_wake_keeps_it_awake() {
 }
 
 #[test]
+fn a_cpu_that_comes_online_looks_for_work_before_it_sleeps() {
+    let machine = Machine::new(Topology::flat(2), stay());
+    assert!(machine.core.needs_reschedule(B));
+}
+
+#[test]
 fn a_cpu_that_gets_its_first_waiting_thread_is_called_to_arm_its_timer() {
     let mut machine = machine(1, Config { timer: Timer::OneShot, ..stay() });
     spawn(&mut machine, 1);
