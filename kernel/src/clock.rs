@@ -14,13 +14,20 @@ use formats::{CpuId, Duration, Instant};
 use sched::{Progress, Tick, Timer};
 use spin::Once;
 
+/// How often an idle CPU looks whether another one is stuck.
+const WATCH: Duration = Duration::from_secs(5);
+
+/// A tick that is nearer than this is not one of an idle CPU.
+const IDLE_TICK: Duration = Duration::from_secs(2);
+
 /// How many different phases the ticks of CPUs have.
 const PHASES: u32 = 16;
 
 /// One CPU's timer. Written by that CPU only, read by the watchdog of others.
 struct Clock {
-    /// When the next tick is due, [`NEVER`] while idle and in one-shot mode.
+    /// When the next tick is due: [`NEVER`] in one-shot mode, far away while idle.
     next_tick: AtomicU64,
+    idle: AtomicBool,
     /// For when the hardware is armed.
     armed: AtomicU64,
     /// A sleeping thread's deadline has passed, and [`run_due_timers`] has not run since.
@@ -47,7 +54,8 @@ pub fn init(options: &Options, cpus: usize) {
         storm: options.storm,
         epoch_ns: (arch::time::realtime() * 1_000_000_000).saturating_sub(arch::time::now().as_ticks()),
         per_cpu: PerCpu::new(cpus, |_| Clock {
-            next_tick: AtomicU64::new(NEVER),
+            next_tick: AtomicU64::new(0),
+            idle: AtomicBool::new(true),
             armed: AtomicU64::new(NEVER),
             timers_due: AtomicBool::new(false),
             spared: AtomicBool::new(false),
@@ -129,21 +137,27 @@ pub fn arm() {
 /// A user thread runs on this CPU from now on: it needs a tick. Interrupts are off.
 pub fn start_tick() {
     let clocks = clocks();
-    if clocks.timer == Timer::OneShot {
-        arm();
-        return;
-    }
     let clock = clocks.per_cpu.here();
-    if clock.next_tick.load(Relaxed) == NEVER {
-        let next = clocks.next_tick(arch::time::now(), arch::cpu::id());
-        clock.next_tick.store(next.as_ticks(), Relaxed);
+    let was_idle = clock.idle.swap(false, Relaxed);
+    if was_idle {
+        let next = match clocks.timer {
+            Timer::Periodic => clocks.next_tick(arch::time::now(), arch::cpu::id()).as_ticks(),
+            Timer::OneShot => NEVER,
+        };
+        clock.next_tick.store(next, Relaxed);
+    }
+    if was_idle || clocks.timer == Timer::OneShot {
         arm();
     }
 }
 
-/// This CPU is about to sleep: it needs no tick. Interrupts are off.
+/// This CPU is about to sleep: it needs no tick, but now and then a look at the others. Interrupts are off.
 pub fn stop_tick() {
-    clocks().per_cpu.here().next_tick.store(NEVER, Relaxed);
+    let clock = clocks().per_cpu.here();
+    let now = arch::time::now();
+    if !clock.idle.swap(true, Relaxed) || clock.next_tick.load(Relaxed) <= (now + IDLE_TICK).as_ticks() {
+        clock.next_tick.store((now + WATCH).as_ticks(), Relaxed);
+    }
     arm();
 }
 

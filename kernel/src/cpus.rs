@@ -143,6 +143,11 @@ pub fn needs_reschedule() -> bool {
     core().needs_reschedule(arch::cpu::id())
 }
 
+/// How long `thread` has run, up to now.
+pub fn cpu_time(thread: &sched::Thread) -> Duration {
+    core().ran(thread)
+}
+
 /// Makes this CPU look for what is to be done before user code goes on.
 pub fn request_reschedule() {
     core().request_reschedule(arch::cpu::id());

@@ -27,6 +27,7 @@ mod options;
 mod panic;
 mod results;
 mod run;
+mod sabotage;
 mod signal;
 mod start;
 mod symbols;

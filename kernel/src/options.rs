@@ -3,6 +3,7 @@
 //! `KEY=VALUE` words, then optionally ` -- ` and the program's arguments. A word may be quoted with `'`, so that arguments
 //! can hold blanks. What cannot be understood is an error with a sentence that says why; nothing is silently ignored.
 
+use crate::sabotage::Sabotage;
 use alloc::{format, string::String, vec::Vec};
 use formats::Duration;
 use sched::Timer;
@@ -20,6 +21,8 @@ pub struct Options {
     pub first_run: bool,
     /// Fire the timer right after each entry of a new thread into user mode.
     pub storm: bool,
+    /// How to break the kernel when the first program starts, to see whether that is noticed.
+    pub fail: Option<Sabotage>,
     /// Use x2APIC mode where the CPU has it.
     pub x2apic: bool,
     /// Sockets, cores per socket, threads per core; `None`: one core per CPU.
@@ -43,6 +46,7 @@ impl Default for Options {
             seed: 1,
             first_run: true,
             storm: false,
+            fail: None,
             x2apic: true,
             topology: None,
             init: String::from("/bin/fork_spin_stress"),
@@ -83,6 +87,7 @@ impl Options {
             }
             "sched.first_run" => self.first_run = switch(key, value)?,
             "tick.storm" => self.storm = switch(key, value)?,
+            "debug.fail" => self.fail = Some(sabotage(value)?),
             "x2apic" => self.x2apic = switch(key, value)?,
             "topology" => self.topology = Some(topology(value)?),
             "init" => self.init = String::from(value),
@@ -104,6 +109,13 @@ impl Options {
     pub fn tick(&self) -> Duration {
         Duration::from_ticks(1_000_000_000 / u64::from(self.hz))
     }
+}
+
+fn sabotage(value: &str) -> Result<Sabotage, String> {
+    Sabotage::ALL.iter().find(|(name, _)| *name == value).map(|(_, sabotage)| *sabotage).ok_or_else(|| {
+        let names = Sabotage::ALL.map(|(name, _)| name);
+        format!("debug.fail={value}: there are: {}", names.join(", "))
+    })
 }
 
 fn switch(key: &str, value: &str) -> Result<bool, String> {

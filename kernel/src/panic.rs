@@ -13,6 +13,7 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use formats::exit;
 use formats::record::{Event, Failure, FailureKind};
+use x86_64::VirtAddr;
 
 static PANICKING: AtomicBool = AtomicBool::new(false);
 
@@ -27,7 +28,10 @@ fn on_panic(info: &PanicInfo) -> ! {
 /// A fault in the kernel itself.
 pub fn on_fault(fault: &Fault, frame: &KernelFrame) -> ! {
     let name = arch::vectors::exception::name(fault.vector);
-    let what = if mm::stacks::is_guard(fault.address) { "kernel stack overflow: " } else { "" };
+    // A double fault does not tell an address, but the stack pointer tells.
+    let overflow =
+        [fault.address, VirtAddr::new_truncate(frame.rsp.wrapping_sub(8))].map(mm::stacks::is_guard);
+    let what = if overflow.contains(&true) { "kernel stack overflow: " } else { "" };
     die(
         format_args!(
             "{what}{name} (error {:#x}, address {:#x}) in kernel mode at {}\n{frame:?}",

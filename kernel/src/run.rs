@@ -1,6 +1,7 @@
 //! One run: the first program from its start to its end, and what is reported about it.
 
 use crate::options::Options;
+use crate::sabotage::Sabotage;
 use crate::task::{self, ExitStatus, Process};
 use crate::{cpus, leaks, results, syscall};
 use alloc::{format, string::String, sync::Arc};
@@ -27,12 +28,18 @@ pub struct Run {
 /// What is known of the machine before the first program runs: all of the boot record but its time and size.
 static MACHINE: Once<Boot> = Once::new();
 
+/// How to break the kernel, if a test wants that.
+static SABOTAGE: Once<Sabotage> = Once::new();
+
 /// Reports that the boot is over. Called by the first thread, right before it enters user mode.
 pub fn announce() {
     let boot_ns = arch::time::now().as_ticks();
     let kernel_bytes = mm::usage().total();
     if let Some(machine) = MACHINE.get() {
         results::write(&Event::Boot(Boot { boot_ns, kernel_bytes, ..machine.clone() }));
+    }
+    if let Some(sabotage) = SABOTAGE.get() {
+        sabotage.commit();
     }
 }
 
@@ -43,6 +50,9 @@ impl Run {
     /// A sentence that says why it cannot be started.
     pub fn start(options: &Options, machine: Boot) -> Result<Self, String> {
         MACHINE.call_once(|| machine);
+        if let Some(sabotage) = options.fail {
+            SABOTAGE.call_once(|| sabotage);
+        }
         let before = leaks::count();
         let words = [options.init.clone()].into_iter().chain(options.arguments.iter().cloned());
         let arguments = words.map(String::into_bytes).collect();

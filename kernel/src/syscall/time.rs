@@ -2,6 +2,7 @@
 
 use super::process::ResourceUsage;
 use crate::clock;
+use crate::cpus;
 use crate::errno::Errno;
 use crate::task::Current;
 use crate::user;
@@ -110,7 +111,7 @@ impl Clock {
             Self::Realtime => clock::realtime_ns(),
             Self::Monotonic => arch::time::now().as_ticks(),
             Self::ProcessCpu => current.task.process.cpu_time().as_ticks(),
-            Self::ThreadCpu => current.thread.ran().as_ticks(),
+            Self::ThreadCpu => cpus::cpu_time(&current.thread).as_ticks(),
         }
     }
 
@@ -227,7 +228,7 @@ pub fn getrusage(current: &Current, who: i32, to: u64) -> Result<u64, Errno> {
     let process = &current.task.process;
     let cpu_time = match who {
         SELF => process.cpu_time(),
-        THREAD => current.thread.ran(),
+        THREAD => cpus::cpu_time(&current.thread),
         linux::RUSAGE_CHILDREN => Duration::from_ticks(process.children_ns.load(Relaxed)),
         _ => return Err(Errno::EINVAL),
     };

@@ -1,6 +1,7 @@
 //! A process: what its threads share.
 
 use super::{ExitStatus, Task, attention, table};
+use crate::cpus;
 use crate::fs::{FileTable, FsContext};
 use crate::limits::Limits;
 use crate::lock::{Lock, rank};
@@ -154,7 +155,7 @@ impl Process {
             .lock()
             .iter()
             .filter_map(|task| task.thread())
-            .map(|thread| thread.ran().as_ticks())
+            .map(|thread| cpus::cpu_time(&thread).as_ticks())
             .sum();
         Duration::from_ticks(living + self.dead_threads_ns.load(Relaxed))
     }

@@ -132,6 +132,17 @@ impl<P: Platform> Core<P> {
         self.cpu(cpu).counters.record(cpu, latency)
     }
 
+    /// How long `thread` has run, up to now even if it runs at this moment: [`Thread::ran`] is as of its last tick or switch.
+    pub fn ran(&self, thread: &Thread) -> formats::Duration {
+        let cpu = thread.cpu();
+        let now = self.platform.now();
+        let mut queue = self.lock(cpu);
+        if queue.current.as_ref().is_some_and(|current| current.id() == thread.id()) {
+            self.settle(cpu, &mut queue, now);
+        }
+        thread.ran()
+    }
+
     /// How many threads came to `cpu`, by cause.
     pub fn migrations(&self, cpu: CpuId) -> Migrations {
         self.cpu(cpu).counters.migrations()

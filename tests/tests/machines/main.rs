@@ -7,6 +7,7 @@ mod fifty_boots;
 mod first_run;
 mod fork;
 mod many_cpus;
+mod noticed;
 mod policies;
 mod same_as_linux;
 mod starvation;
