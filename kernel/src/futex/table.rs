@@ -122,6 +122,9 @@ pub fn leave(current: &Current) -> bool {
         // It may have been moved to another futex in the meantime.
         if place.get() == index {
             bucket.waiters.retain(|waiter| !Arc::ptr_eq(&waiter.thread, &current.thread));
+            if bucket.waiters.is_empty() {
+                bucket.waiters.shrink_to_fit();
+            }
             place.set(NOWHERE);
             return true;
         }
