@@ -17,15 +17,13 @@ use spin::Once;
 /// How often an idle CPU looks whether another one is stuck.
 const WATCH: Duration = Duration::from_secs(5);
 
-/// A tick that is nearer than this is not one of an idle CPU.
-const IDLE_TICK: Duration = Duration::from_secs(2);
-
 /// How many different phases the ticks of CPUs have.
 const PHASES: u32 = 16;
 
 /// One CPU's timer. Written by that CPU only, read by the watchdog of others.
 struct Clock {
-    /// When the next tick is due: [`NEVER`] in one-shot mode, far away while idle.
+    /// When the next tick is due, far away while idle. In one-shot mode a slice's end is the tick, and this is the time
+    /// before which there is none.
     next_tick: AtomicU64,
     idle: AtomicBool,
     /// For when the hardware is armed.
@@ -76,6 +74,24 @@ impl Clocks {
         let since_phase = now.as_ticks().saturating_sub(phase);
         Instant::from_ticks((since_phase / period + 1) * period + phase)
     }
+
+    /// When `clock`, this CPU's, ticks again if nothing demands otherwise.
+    fn regular_tick(&self, clock: &Clock, now: Instant) -> u64 {
+        match self.timer {
+            _ if clock.idle.load(Relaxed) => (now + WATCH).as_ticks(),
+            Timer::Periodic => self.next_tick(now, arch::cpu::id()).as_ticks(),
+            Timer::OneShot => 0,
+        }
+    }
+
+    /// When `clock`, this CPU's, has its next tick.
+    fn due(&self, clock: &Clock) -> u64 {
+        let next = clock.next_tick.load(Relaxed);
+        if self.timer == Timer::Periodic || clock.idle.load(Relaxed) {
+            return next;
+        }
+        cpus::slice_end().map_or(NEVER, |end| end.as_ticks().max(next))
+    }
 }
 
 /// The timer has fired. Interrupts are off.
@@ -90,22 +106,18 @@ pub fn timer_interrupt(progress: impl FnOnce() -> Progress) {
         cpus::request_reschedule();
     }
 
-    let ticked = now.as_ticks() >= clock.next_tick.load(Relaxed);
-    let slice_ended = || clocks.timer == Timer::OneShot && cpus::slice_end().is_some_and(|end| now >= end);
-    if ticked || clocks.storm || slice_ended() {
+    if clocks.storm || clocks.due(clock) <= now.as_ticks() {
         let answer = cpus::tick(progress());
         let now = arch::time::now();
         let next = match answer {
-            Tick::Continue | Tick::Reschedule => clocks.next_tick(now, arch::cpu::id()),
+            Tick::Continue | Tick::Reschedule => clocks.regular_tick(clock, now),
             Tick::Rearm => {
                 clock.spared.store(true, Relaxed);
-                now + clocks.period
+                (now + clocks.period).as_ticks()
             }
             Tick::Livelock(livelock) => watchdog::on_livelock(&livelock),
         };
-        if clocks.timer == Timer::Periodic && clock.next_tick.load(Relaxed) != NEVER {
-            clock.next_tick.store(next.as_ticks(), Relaxed);
-        }
+        clock.next_tick.store(next, Relaxed);
     }
     arm();
 }
@@ -115,14 +127,9 @@ pub fn arm() {
     let _off = arch::interrupts::off();
     let clocks = clocks();
     let clock = clocks.per_cpu.here();
-    let mut earliest = clock.next_tick.load(Relaxed);
+    let mut earliest = clocks.due(clock);
     if !clock.timers_due.load(Relaxed) {
         earliest = earliest.min(timers::earliest_here());
-    }
-    if clocks.timer == Timer::OneShot
-        && let Some(end) = cpus::slice_end()
-    {
-        earliest = earliest.min(end.as_ticks());
     }
     if earliest == clock.armed.load(Relaxed) {
         return;
@@ -134,29 +141,32 @@ pub fn arm() {
     }
 }
 
-/// A user thread runs on this CPU from now on: it needs a tick. Interrupts are off.
+/// A user thread begins to run on this CPU: it needs a tick. Interrupts are off.
 pub fn start_tick() {
     let clocks = clocks();
     let clock = clocks.per_cpu.here();
-    let was_idle = clock.idle.swap(false, Relaxed);
-    if was_idle {
-        let next = match clocks.timer {
-            Timer::Periodic => clocks.next_tick(arch::time::now(), arch::cpu::id()).as_ticks(),
-            Timer::OneShot => NEVER,
-        };
-        clock.next_tick.store(next, Relaxed);
-    }
+    let was_idle = clock.idle.load(Relaxed);
     if was_idle || clocks.timer == Timer::OneShot {
+        clock.idle.store(false, Relaxed);
+        clock.next_tick.store(clocks.regular_tick(clock, arch::time::now()), Relaxed);
+        arm();
+    }
+}
+
+/// The running thread goes on although another was looked for: if one waits now, the slice has an end, which only
+/// one-shot mode must be told of. Interrupts are off.
+pub fn limit_slice() {
+    if clocks().timer == Timer::OneShot {
         arm();
     }
 }
 
 /// This CPU is about to sleep: it needs no tick, but now and then a look at the others. Interrupts are off.
 pub fn stop_tick() {
-    let clock = clocks().per_cpu.here();
-    let now = arch::time::now();
-    if !clock.idle.swap(true, Relaxed) || clock.next_tick.load(Relaxed) <= (now + IDLE_TICK).as_ticks() {
-        clock.next_tick.store((now + WATCH).as_ticks(), Relaxed);
+    let clocks = clocks();
+    let clock = clocks.per_cpu.here();
+    if !clock.idle.swap(true, Relaxed) {
+        clock.next_tick.store(clocks.regular_tick(clock, arch::time::now()), Relaxed);
     }
     arm();
 }

@@ -129,6 +129,8 @@ impl Current {
             self.enter();
             drop(off);
             drop(dead);
+        } else {
+            clock::limit_slice();
         }
     }
 

@@ -79,6 +79,9 @@ impl<P: Platform> Core<P> {
 
     /// The time at which the thread that runs on `here` has used up its slice, when others wait for it; `None` when
     /// nobody does, or when it may run for as long as it likes. A first slice is at least one nominal tick long (R7).
+    ///
+    /// To be asked for again after each [`reschedule`](Self::reschedule), also one that changed nothing: it may have been
+    /// requested because a thread waits now. And after each [`tick`](Self::tick).
     pub fn slice_end(&self, here: CpuId) -> Option<Instant> {
         if self.machine.waiting(here) == 0 {
             return None;

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
             ("a waiting thread runs where it was sent", moves_waiting),
             ("a process is moved by its parent", moves_process),
             ("threads stay in a set of several processors", stays_in_set),
+            ("a thread gets its turn beside one that woke it and goes on", turns_beside_waker),
             ("the affinity is inherited by threads, children and programs", is_inherited),
             ("what was set is what is read", reads_back),
             ("a set without usable processors is EINVAL", refuses_useless_sets),
@@ -48,6 +49,28 @@ fn moves_itself() -> Outcome {
         ensure!(cpus::current() == cpu, "sent to {cpu}, runs on {}", cpus::current());
     }
     Ok(())
+}
+
+/// The waker does not give way while it waits for the other's turn: only a timer can end its own.
+fn turns_beside_waker() -> Outcome {
+    const TURNS: u64 = 20;
+    cpus::pin_to(cpus::allowed()?[0])?;
+    let turns = &AtomicU64::new(0);
+    thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            while turns.load(SeqCst) < TURNS {
+                thread::park();
+                turns.fetch_add(1, SeqCst);
+            }
+        });
+        let outcome = (0..TURNS).try_for_each(|turn| {
+            other.thread().unpark();
+            wait::spinning_until("the thread that was woken gets its turn", || turns.load(SeqCst) > turn)
+        });
+        turns.store(TURNS, SeqCst);
+        other.thread().unpark();
+        outcome
+    })
 }
 
 /// A thread or process that says where it runs, over and over.
