@@ -26,6 +26,8 @@ struct Clock {
     /// before which there is none.
     next_tick: AtomicU64,
     idle: AtomicBool,
+    /// When the scheduler wants to look again: see [`cpus::next_event`].
+    event: AtomicU64,
     /// For when the hardware is armed.
     armed: AtomicU64,
     /// A sleeping thread's deadline has passed, and [`run_due_timers`] has not run since.
@@ -54,6 +56,7 @@ pub fn init(options: &Options, cpus: usize) {
         per_cpu: PerCpu::new(cpus, |_| Clock {
             next_tick: AtomicU64::new(0),
             idle: AtomicBool::new(true),
+            event: AtomicU64::new(NEVER),
             armed: AtomicU64::new(NEVER),
             timers_due: AtomicBool::new(false),
             spared: AtomicBool::new(false),
@@ -105,6 +108,9 @@ pub fn timer_interrupt(progress: impl FnOnce() -> Progress) {
         clock.timers_due.store(true, Relaxed);
         cpus::request_reschedule();
     }
+    if clock.event.load(Relaxed) <= now.as_ticks() {
+        cpus::request_reschedule();
+    }
 
     if clocks.storm || clocks.due(clock) <= now.as_ticks() {
         let answer = cpus::tick(progress());
@@ -127,7 +133,7 @@ pub fn arm() {
     let _off = arch::interrupts::off();
     let clocks = clocks();
     let clock = clocks.per_cpu.here();
-    let mut earliest = clocks.due(clock);
+    let mut earliest = clocks.due(clock).min(clock.event.load(Relaxed));
     if !clock.timers_due.load(Relaxed) {
         earliest = earliest.min(timers::earliest_here());
     }
@@ -149,16 +155,15 @@ pub fn start_tick() {
     if was_idle || clocks.timer == Timer::OneShot {
         clock.idle.store(false, Relaxed);
         clock.next_tick.store(clocks.regular_tick(clock, arch::time::now()), Relaxed);
-        arm();
     }
+    plan_event(clock, was_idle || clocks.timer == Timer::OneShot);
 }
 
 /// The running thread goes on although another was looked for: if one waits now, the slice has an end, which only
 /// one-shot mode must be told of. Interrupts are off.
 pub fn limit_slice() {
-    if clocks().timer == Timer::OneShot {
-        arm();
-    }
+    let clocks = clocks();
+    plan_event(clocks.per_cpu.here(), clocks.timer == Timer::OneShot);
 }
 
 /// This CPU is about to sleep: it needs no tick, but now and then a look at the others. Interrupts are off.
@@ -168,7 +173,16 @@ pub fn stop_tick() {
     if !clock.idle.swap(true, Relaxed) {
         clock.next_tick.store(clocks.regular_tick(clock, arch::time::now()), Relaxed);
     }
-    arm();
+    plan_event(clock, true);
+}
+
+/// Notes when the scheduler wants to look again, and arms the timer if that or something else has changed.
+fn plan_event(clock: &Clock, changed: bool) {
+    let event = cpus::next_event().map_or(NEVER, |event| event.as_ticks());
+    if clock.event.load(Relaxed) != event || changed {
+        clock.event.store(event, Relaxed);
+        arm();
+    }
 }
 
 /// Wakes the threads of this CPU that the timer has found due, if there are any. Interrupts are off, and are off when it

@@ -12,7 +12,7 @@ use arch::vectors;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use formats::record::CpuStats;
 use formats::{CpuId, CpuSet, Duration, Instant};
-use sched::{Config, Core, Dead, Kind, Leave, NewThread, Platform, Switch, Topology};
+use sched::{Config, Core, Dead, Kind, Leave, NewThread, NoBandwidth, Platform, Policy, Switch, Topology};
 use spin::Once;
 
 struct Hardware;
@@ -61,7 +61,7 @@ pub fn idle(mut each_time: impl FnMut()) -> ! {
             id: formats::ThreadId(0),
             kind: Kind::Idle,
             affinity: CpuSet::of(here),
-            nice: 0,
+            policy: Policy::default(),
             task: Arc::new(IdleTask::here()),
         },
     );
@@ -96,9 +96,8 @@ pub fn online() -> CpuSet {
 }
 
 /// Tells the scheduler of a new thread, which does not run before [`start`].
-pub fn spawn(task: Arc<Task>, affinity: CpuSet) -> Arc<sched::Thread> {
-    let nice = task.nice.load(Relaxed);
-    core().spawn(NewThread { id: task.id, kind: Kind::User, affinity, nice, task }, arch::cpu::id())
+pub fn spawn(task: Arc<Task>, affinity: CpuSet, policy: Policy) -> Arc<sched::Thread> {
+    core().spawn(NewThread { id: task.id, kind: Kind::User, affinity, policy, task }, arch::cpu::id())
 }
 
 pub fn start(thread: &Arc<sched::Thread>) {
@@ -136,6 +135,24 @@ pub fn wake_boot_cpu() {
 /// Moves `thread` to the CPUs in `set`, at once if it is waiting, at its CPU's next chance if it runs.
 pub fn set_affinity(thread: &Arc<sched::Thread>, set: CpuSet) {
     core().set_affinity(thread, set, arch::cpu::id());
+}
+
+/// Lets `thread` compete by `policy`.
+///
+/// # Errors
+/// When a reservation cannot be met.
+pub fn set_policy(thread: &sched::Thread, policy: Policy) -> Result<(), NoBandwidth> {
+    core().set_policy(thread, policy, arch::cpu::id())
+}
+
+/// Gives back what an ending thread has reserved.
+pub fn release_bandwidth(thread: &sched::Thread) {
+    core().release_bandwidth(thread);
+}
+
+/// When this CPU must look again although nothing happens.
+pub fn next_event() -> Option<Instant> {
+    core().next_event(arch::cpu::id())
 }
 
 /// Whether this CPU should call [`reschedule`].
@@ -207,6 +224,11 @@ pub fn describe(cpu: CpuId) -> String {
 /// An interrupt that nobody expects: counted, not handled.
 pub fn count_unexpected(_vector: u8) {
     UNEXPECTED.fetch_add(1, Relaxed);
+}
+
+/// Times in which threads waited while CPUs idled.
+pub fn violations() -> &'static sched::Violations {
+    core().machine().violations()
 }
 
 /// What each CPU has counted.

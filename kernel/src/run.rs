@@ -87,7 +87,14 @@ impl Run {
         let with_idle_time =
             |stats: CpuStats| CpuStats { idle_ns: elapsed_ns.saturating_sub(stats.busy_ns), ..stats };
         let cpus = cpus::stats().into_iter().map(with_idle_time).collect();
-        results::write(&Event::Scheduler(Scheduler { elapsed_ns, cpus }));
+        let violations = cpus::violations();
+        results::write(&Event::Scheduler(Scheduler {
+            elapsed_ns,
+            violation_ns: violations.total(arch::time::now()).as_ticks(),
+            longest_violation_ns: violations.longest().as_ticks(),
+            violations: violations.count(),
+            cpus,
+        }));
         results::write(&Event::SystemCalls(SystemCalls { unknown: syscall::unknown_counts() }));
         let before = self.before;
         let after = leaks::settle(&before);

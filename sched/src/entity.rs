@@ -1,21 +1,65 @@
 //! What a policy sees of a thread, and the token that stands for the right to run it.
 
-use crate::{Kind, Thread, first_run::FirstRun};
+use crate::measure::Wait;
+use crate::{Kind, Policy, Thread, first_run::FirstRun};
 use alloc::{boxed::Box, sync::Arc};
+use core::cell::Cell;
 use core::fmt;
 use core::ops::Deref;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use formats::{CpuId, Duration, ThreadId};
 
 /// The scheduler's own record of a thread. It moves with the thread and is never shared, so that nothing in it needs a
 /// lock or an atomic.
 pub struct Entity {
     thread: Arc<Thread>,
+    policy: Policy,
+    /// Which [`Thread::policy`] `policy` is a copy of.
+    policy_version: u32,
     weight: u32,
     pub(crate) first_run: FirstRun,
     ran: Duration,
     pub(crate) slice: Slice,
+    pub(crate) wait: Wait,
+    /// Which order its [`Fair`] figures are of.
+    pub(crate) order_version: u32,
+    pub(crate) fair: Fair,
+    pub(crate) budget: Budget,
     pub(crate) link: Option<Runnable>,
+    pub(crate) node: Node,
+}
+
+/// What an order keeps about each thread, under the lock of the queue that the thread belongs to. All 0 for a thread that
+/// is new to the order; otherwise no one else writes it. The names are those of fair queueing.
+#[derive(Default)]
+pub struct Fair {
+    /// Weighted time: it grows more slowly for threads of more weight.
+    pub vruntime: Cell<i64>,
+    /// The virtual time by which the present request should be served.
+    pub deadline: Cell<i64>,
+    /// How much less than its share it has had (positive: it is owed), in virtual time.
+    pub lag: Cell<i64>,
+}
+
+/// What is left of a reservation (class deadline).
+#[derive(Default)]
+pub(crate) struct Budget {
+    /// In nanoseconds; negative after an overrun.
+    pub left: Cell<i64>,
+    /// The absolute deadline, in nanoseconds.
+    pub deadline: Cell<u64>,
+    /// A deadline has been given to it since it came into the class.
+    pub begun: Cell<bool>,
+}
+
+/// Its place in a [`Tree`](crate::Tree), where [`Entity::link`] is the left child.
+#[derive(Default)]
+pub(crate) struct Node {
+    pub key: i64,
+    pub rank: i64,
+    /// The least rank in the subtree of which this is the root.
+    pub least_rank: i64,
+    pub right: Option<Runnable>,
 }
 
 /// How much of its time slice a thread has used.
@@ -48,9 +92,43 @@ impl Entity {
         self.kind() == Kind::Idle
     }
 
-    /// Its share relative to others: 1024 at nice 0, 1.25 times less for each nice level more.
+    /// How it competes.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// [`Policy::weight`].
     pub fn weight(&self) -> u32 {
         self.weight
+    }
+
+    /// Whether it may ask to run at once when it wakes (man 7 sched).
+    pub fn may_preempt(&self) -> bool {
+        matches!(self.policy, Policy::Normal(_))
+    }
+
+    /// What the order keeps about it.
+    pub fn fair(&self) -> &Fair {
+        &self.fair
+    }
+
+    /// Takes over a policy that was set meanwhile.
+    pub(crate) fn refresh_policy(&mut self) {
+        let version = self.thread.policy_version.load(SeqCst);
+        if version != self.policy_version {
+            self.policy_version = version;
+            self.policy = self.thread.policy();
+            self.weight = self.policy.weight();
+            self.budget = Budget::default();
+        }
+    }
+
+    /// Forgets what an order kept about it that is not the present one, `version`.
+    pub(crate) fn refresh_order(&mut self, version: u32) {
+        if self.order_version != version {
+            self.order_version = version;
+            self.fair = Fair::default();
+        }
     }
 
     /// How long it has run in all.
@@ -96,14 +174,22 @@ impl Entity {
 pub struct Runnable(Box<Entity>);
 
 impl Runnable {
-    pub(crate) fn new(thread: Arc<Thread>, nice: i8) -> Self {
+    pub(crate) fn new(thread: Arc<Thread>) -> Self {
+        let policy = thread.policy();
         Self(Box::new(Entity {
-            thread,
-            weight: weight_of(nice),
+            policy,
+            policy_version: thread.policy_version.load(SeqCst),
+            weight: policy.weight(),
             first_run: FirstRun::default(),
             ran: Duration::from_ticks(0),
             slice: Slice::FRESH,
+            wait: Wait::NONE,
+            order_version: 0,
+            fair: Fair::default(),
+            budget: Budget::default(),
             link: None,
+            node: Node::default(),
+            thread,
         }))
     }
 
@@ -124,25 +210,5 @@ impl Deref for Runnable {
 impl fmt::Debug for Runnable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "token of {:?}", self.thread)
-    }
-}
-
-fn weight_of(nice: i8) -> u32 {
-    let nice = i32::from(nice).clamp(-20, 19);
-    let step = |weight: u32, _| if nice > 0 { weight * 4 / 5 } else { weight * 5 / 4 };
-    (0..nice.unsigned_abs()).fold(1024, step)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_nice_level_is_a_quarter_more_or_less() {
-        assert_eq!(weight_of(0), 1024);
-        assert_eq!(weight_of(-1), 1280);
-        assert_eq!(weight_of(1), 819);
-        assert!(weight_of(19) > 0);
-        assert_eq!(weight_of(-128), weight_of(-20));
     }
 }

@@ -128,15 +128,21 @@ impl Drop for List {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Kind, NewThread, Thread};
+    use crate::{Kind, NewThread, Policy, Thread};
     use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
     use formats::{CpuId, CpuSet, ThreadId};
     use proptest::prelude::*;
 
     fn token(id: u32) -> Runnable {
         let affinity = CpuSet::ALL;
-        let new = NewThread { id: ThreadId(id), kind: Kind::User, affinity, nice: 0, task: Arc::new(()) };
-        Runnable::new(Arc::new(Thread::new(new, CpuId::BOOT, affinity)), 0)
+        let new = NewThread {
+            id: ThreadId(id),
+            kind: Kind::User,
+            affinity,
+            policy: Policy::default(),
+            task: Arc::new(()),
+        };
+        Runnable::new(Arc::new(Thread::new(new, CpuId::BOOT, affinity)))
     }
 
     #[derive(Clone, Debug)]

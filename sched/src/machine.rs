@@ -1,10 +1,10 @@
 //! The machine as balancers see it: read and written without locks.
 
-use crate::{Topology, cpu_mask::CpuMask};
+use crate::{Topology, Violations, cpu_mask::CpuMask};
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use crossbeam_utils::CachePadded;
-use formats::{CpuId, CpuSet};
+use formats::{CpuId, CpuSet, Instant};
 
 /// What each CPU exports of itself, on a cache line of its own.
 #[derive(Default)]
@@ -13,6 +13,14 @@ struct Exported {
     waiting: AtomicU32,
     /// Whether a user thread runs.
     busy: AtomicU32,
+    /// The weights of those that wait and of the one that runs.
+    weight: AtomicU64,
+    /// Since when the thread that has waited longest waits, in nanoseconds; kept only for balancers that ask for it.
+    oldest: AtomicU64,
+    /// Whether a thread of the real-time or the deadline class waits or runs.
+    urgent: AtomicBool,
+    /// The real-time priority of the thread that runs; above 99 for the deadline class.
+    rank: AtomicU32,
     /// The state of this CPU's generator.
     random: AtomicU64,
 }
@@ -24,6 +32,9 @@ pub struct MachineView {
     pub(crate) online: CpuMask,
     /// CPUs that have found nothing to run and have not been called since.
     pub(crate) idle: CpuMask,
+    /// CPUs on which threads wait.
+    loaded: CpuMask,
+    pub(crate) violations: Violations,
     cpus: Box<[CachePadded<Exported>]>,
 }
 
@@ -38,6 +49,8 @@ impl MachineView {
             cpus: CpuId::first(topology.cpus()).map(exported).collect(),
             online: CpuMask::new(CpuSet::EMPTY),
             idle: CpuMask::new(CpuSet::EMPTY),
+            loaded: CpuMask::new(CpuSet::EMPTY),
+            violations: Violations::default(),
             topology,
         }
     }
@@ -64,6 +77,24 @@ impl MachineView {
         self.idle.contains(cpu)
     }
 
+    /// The CPUs on which threads wait for their turn.
+    pub fn loaded(&self) -> CpuSet {
+        self.loaded.load()
+    }
+
+    pub(crate) fn has_idle(&self) -> bool {
+        !self.idle.is_empty()
+    }
+
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.loaded.is_empty()
+    }
+
+    /// Times in which threads waited while CPUs idled.
+    pub fn violations(&self) -> &Violations {
+        &self.violations
+    }
+
     /// How many threads wait on `cpu` for their turn.
     #[inline]
     pub fn waiting(&self, cpu: CpuId) -> u32 {
@@ -73,6 +104,27 @@ impl MachineView {
     /// How many threads wait or run on `cpu`.
     pub fn load(&self, cpu: CpuId) -> u32 {
         self.waiting(cpu) + self.cpus[cpu.index()].busy.load(Relaxed)
+    }
+
+    /// The [weights](crate::Entity::weight) of the threads that wait or run on `cpu`, added up.
+    pub fn weight(&self, cpu: CpuId) -> u64 {
+        self.cpus[cpu.index()].weight.load(Relaxed)
+    }
+
+    /// Since when the thread that has waited longest on `cpu` waits. Only for balancers that say so by
+    /// [`Balancer::shares_queue`](crate::Balancer::shares_queue).
+    pub fn oldest(&self, cpu: CpuId) -> Option<Instant> {
+        let oldest = self.cpus[cpu.index()].oldest.load(Relaxed);
+        (self.waiting(cpu) > 0).then(|| Instant::from_ticks(oldest))
+    }
+
+    pub(crate) fn has_urgent(&self, cpu: CpuId) -> bool {
+        self.cpus[cpu.index()].urgent.load(Relaxed)
+    }
+
+    /// The real-time priority of what runs on `cpu`: 0 for the fair class and idle, 100 for the deadline class.
+    pub(crate) fn rank(&self, cpu: CpuId) -> u32 {
+        self.cpus[cpu.index()].rank.load(Relaxed)
     }
 
     /// A uniformly random number below `bound` (0 if that is 0), from the generator of `cpu`: the CPU that decides.
@@ -85,11 +137,25 @@ impl MachineView {
         drawn
     }
 
-    pub(crate) fn set_waiting(&self, cpu: CpuId, waiting: usize) {
-        self.cpus[cpu.index()].waiting.store(waiting as u32, SeqCst);
+    pub(crate) fn set_waiting(&self, cpu: CpuId, waiting: usize, weight: u64, urgent: bool) {
+        let exported = &self.cpus[cpu.index()];
+        exported.urgent.store(urgent, Relaxed);
+        exported.weight.store(weight, Relaxed);
+        if (exported.waiting.swap(waiting as u32, SeqCst) == 0) != (waiting == 0) {
+            if waiting == 0 {
+                self.loaded.remove(cpu);
+            } else {
+                self.loaded.insert(cpu);
+            }
+        }
     }
 
-    pub(crate) fn set_busy(&self, cpu: CpuId, busy: bool) {
+    pub(crate) fn set_oldest(&self, cpu: CpuId, oldest: Instant) {
+        self.cpus[cpu.index()].oldest.store(oldest.as_ticks(), Relaxed);
+    }
+
+    pub(crate) fn set_current(&self, cpu: CpuId, busy: bool, rank: u32) {
         self.cpus[cpu.index()].busy.store(busy.into(), Relaxed);
+        self.cpus[cpu.index()].rank.store(rank, Relaxed);
     }
 }

@@ -1,5 +1,6 @@
 //! What the scheduler needs from the machine that it runs on.
 
+use formats::trace::Event;
 use formats::{CpuId, Instant};
 
 /// A machine: the kernel's, a simulated one, or a model checker's.
@@ -17,4 +18,17 @@ pub trait Platform: Send + Sync + 'static {
     /// Called between two steps that other CPUs may see apart. A model checker changes CPUs here.
     #[inline]
     fn interleave(&self) {}
+
+    /// Something has happened on `here` that a trace would show. `event` is called only if somebody looks.
+    #[inline]
+    fn trace(&self, here: CpuId, event: impl FnOnce() -> Event) {
+        let _ = (here, event);
+    }
+
+    /// Runs a policy's code; false if it panicked and the machine can go on all the same.
+    #[inline]
+    fn protect(&self, policy: &mut dyn FnMut()) -> bool {
+        policy();
+        true
+    }
 }

@@ -1,31 +1,29 @@
 //! What is counted on each CPU.
 
+use crate::measure::Delays;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use formats::{CpuId, Histogram, record::CpuStats};
+use formats::CpuId;
+use formats::record::{CpuStats, Migrations};
 
 /// Why a thread went to another CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// The balancer placed a new thread elsewhere than where it was made.
     Fork,
+    /// The balancer moved it when it began another program.
+    Exec,
     /// The balancer placed a woken thread elsewhere than where it had slept.
     Wake,
     /// An idle CPU took it.
     Steal,
+    /// Periodic balancing: the CPU where it went asked for it.
+    Pull,
+    /// Periodic balancing: another CPU than where it went decided it.
+    Push,
     /// It may not run any more where it was.
     Affinity,
     /// Its CPU went offline.
     Offline,
-}
-
-/// How many threads came to a CPU, by cause.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Migrations {
-    pub fork: u64,
-    pub wake: u64,
-    pub steal: u64,
-    pub affinity: u64,
-    pub offline: u64,
 }
 
 /// One event counter. Relaxed: counts are read for reports, never to decide anything.
@@ -58,9 +56,18 @@ pub(crate) struct Counters {
     pub kicks: Counter,
     pub first_runs: Counter,
     pub no_progress_ticks: Counter,
+    /// Steals that brought a thread.
+    pub steals_won: Counter,
+    /// Calls of the balancer, and the time they took.
+    pub balancer_calls: Counter,
+    pub balancer_ns: Counter,
+    /// How long threads waited here while work conservation was violated.
+    pub violation_ns: Counter,
+    /// First runs that kept another thread waiting.
+    pub first_runs_delaying: Counter,
     /// Proposals of a policy that could not be carried out as they were.
     pub repairs: Counter,
-    migrations_in: [Counter; 5],
+    migrations_in: [Counter; 8],
 }
 
 impl Counters {
@@ -72,14 +79,17 @@ impl Counters {
         let count = |cause: Cause| self.migrations_in[cause as usize].get();
         Migrations {
             fork: count(Cause::Fork),
+            exec: count(Cause::Exec),
             wake: count(Cause::Wake),
             steal: count(Cause::Steal),
+            pull: count(Cause::Pull),
+            push: count(Cause::Push),
             affinity: count(Cause::Affinity),
             offline: count(Cause::Offline),
         }
     }
 
-    pub fn record(&self, cpu: CpuId, first_run_latency_ns: Histogram) -> CpuStats {
+    pub fn record(&self, cpu: CpuId, delays: Delays) -> CpuStats {
         let migrations = self.migrations();
         CpuStats {
             cpu: cpu.0,
@@ -90,18 +100,21 @@ impl Counters {
             preemptions: self.preemptions.get(),
             migrations_in: migrations.total(),
             migrations_out: self.migrations_out.get(),
-            steals: migrations.steal,
+            migrations,
+            steals: self.steals_won.get(),
             steal_attempts: self.steal_attempts.get(),
             kicks: self.kicks.get(),
+            balancer_calls: self.balancer_calls.get(),
+            balancer_ns: self.balancer_ns.get(),
+            violation_ns: self.violation_ns.get(),
             first_runs: self.first_runs.get(),
+            first_runs_delaying: self.first_runs_delaying.get(),
             no_progress_ticks: self.no_progress_ticks.get(),
-            first_run_latency_ns,
+            repairs: self.repairs.get(),
+            first_run_latency_ns: delays.first_run,
+            run_delay_ns: delays.run_delay,
+            wake_latency_ns: delays.wake_latency,
+            slice_ns: delays.slices,
         }
-    }
-}
-
-impl Migrations {
-    pub fn total(&self) -> u64 {
-        self.fork + self.wake + self.steal + self.affinity + self.offline
     }
 }

@@ -1,10 +1,12 @@
 //! A thread as everybody outside the run queues sees it.
 
-use crate::{cpu_mask::CpuMask, wait::WaitState};
+use crate::measure::ThreadStats;
+use crate::{Class, Policy, cpu_mask::CpuMask, wait::WaitState};
 use alloc::sync::Arc;
 use core::any::Any;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use crossbeam_utils::atomic::AtomicCell;
 use formats::{CpuId, CpuSet, Duration, Instant, ThreadId};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +23,7 @@ pub struct NewThread {
     pub kind: Kind,
     /// Where it may run. CPUs that the machine does not have are ignored.
     pub affinity: CpuSet,
-    /// -20 (most) to 19 (least); see man 7 sched. Other values are clamped.
-    pub nice: i8,
+    pub policy: Policy,
     /// What the owner of the scheduler attaches to it: [`Thread::task`].
     pub task: Arc<dyn Any + Send + Sync>,
 }
@@ -35,6 +36,11 @@ pub struct Thread {
     kind: Kind,
     task: Arc<dyn Any + Send + Sync>,
     affinity: CpuMask,
+    policy: AtomicCell<Policy>,
+    pub(crate) policy_version: AtomicU32,
+    /// Of the deadline class: the CPU where it has booked `bandwidth`.
+    home: AtomicU32,
+    bandwidth: AtomicU64,
     /// Where its token is or is going: written by whoever holds the token in hand, before it locks that CPU's queue.
     cpu: AtomicU32,
     pub(crate) wait: WaitState,
@@ -43,6 +49,7 @@ pub struct Thread {
     pub(crate) first_run: AtomicBool,
     pub(crate) ran: AtomicU64,
     pub(crate) migrations: AtomicU32,
+    pub(crate) stats: ThreadStats,
 }
 
 impl Thread {
@@ -52,6 +59,10 @@ impl Thread {
             kind: new.kind,
             task: new.task,
             affinity: CpuMask::new(new.affinity.and(&machine)),
+            policy: AtomicCell::new(new.policy),
+            policy_version: AtomicU32::new(0),
+            home: AtomicU32::new(here.0),
+            bandwidth: AtomicU64::new(0),
             cpu: AtomicU32::new(here.0),
             wait: match new.kind {
                 Kind::User => WaitState::new(),
@@ -62,6 +73,7 @@ impl Thread {
             first_run: AtomicBool::new(false),
             ran: AtomicU64::new(0),
             migrations: AtomicU32::new(0),
+            stats: ThreadStats::default(),
         }
     }
 
@@ -84,6 +96,40 @@ impl Thread {
 
     pub(crate) fn store_affinity(&self, set: CpuSet) {
         self.affinity.store(set);
+    }
+
+    /// How it competes.
+    pub fn policy(&self) -> Policy {
+        self.policy.load()
+    }
+
+    pub(crate) fn store_policy(&self, policy: Policy) {
+        self.policy.store(policy);
+        self.policy_version.fetch_add(1, SeqCst);
+    }
+
+    pub(crate) fn policy_class(&self) -> Class {
+        self.policy().class()
+    }
+
+    /// Where it was admitted to the deadline class.
+    pub(crate) fn home(&self) -> CpuId {
+        CpuId(self.home.load(SeqCst))
+    }
+
+    pub(crate) fn set_home(&self, cpu: CpuId, bandwidth: u64) {
+        self.home.store(cpu.0, SeqCst);
+        self.bandwidth.store(bandwidth, SeqCst);
+    }
+
+    /// Where it has booked how much, which is given back by whoever calls this.
+    pub(crate) fn take_bandwidth(&self) -> (CpuId, u64) {
+        (self.home(), self.bandwidth.swap(0, SeqCst))
+    }
+
+    /// What was measured about it.
+    pub fn stats(&self) -> &ThreadStats {
+        &self.stats
     }
 
     #[inline]

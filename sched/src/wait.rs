@@ -117,15 +117,21 @@ impl WaitState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Kind, NewThread, Thread};
+    use crate::{Kind, NewThread, Policy, Thread};
     use alloc::sync::Arc;
     use formats::{CpuId, CpuSet, ThreadId};
 
     fn awake() -> (Arc<Thread>, Runnable) {
         let affinity = CpuSet::ALL;
-        let new = NewThread { id: ThreadId(1), kind: Kind::User, affinity, nice: 0, task: Arc::new(()) };
+        let new = NewThread {
+            id: ThreadId(1),
+            kind: Kind::User,
+            affinity,
+            policy: Policy::default(),
+            task: Arc::new(()),
+        };
         let thread = Arc::new(Thread::new(new, CpuId::BOOT, affinity));
-        thread.wait.create(Runnable::new(thread.clone(), 0));
+        thread.wait.create(Runnable::new(thread.clone()));
         let token = thread.wait.start().expect("it was not started yet");
         (thread, token)
     }
@@ -138,7 +144,13 @@ mod tests {
     #[test]
     fn a_thread_that_is_not_started_cannot_be_woken() {
         let affinity = CpuSet::ALL;
-        let new = NewThread { id: ThreadId(1), kind: Kind::User, affinity, nice: 0, task: Arc::new(()) };
+        let new = NewThread {
+            id: ThreadId(1),
+            kind: Kind::User,
+            affinity,
+            policy: Policy::default(),
+            task: Arc::new(()),
+        };
         let thread = Thread::new(new, CpuId::BOOT, affinity);
         assert!(matches!(thread.wait.wake(), Wake::Nothing));
     }

@@ -7,6 +7,7 @@ mod files;
 mod identity;
 mod limits;
 mod memory;
+mod policy;
 mod process;
 mod scheduling;
 mod signals;
@@ -131,15 +132,15 @@ fn call(current: &Current, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
         __NR_sigaltstack => signals::sigaltstack(current, a, b),
         __NR_statfs => files::statfs(current, a, b),
         __NR_fstatfs => files::fstatfs(current, a as i32, b),
-        __NR_getpriority => scheduling::getpriority(current, a as u32, b as u32),
-        __NR_setpriority => scheduling::setpriority(current, a as u32, b as u32, c as i32),
-        __NR_sched_setparam => scheduling::sched_setparam(current, a as i32, b),
-        __NR_sched_getparam => scheduling::sched_getparam(current, a as i32, b),
-        __NR_sched_setscheduler => scheduling::sched_setscheduler(current, a as i32, b as u32, c),
-        __NR_sched_getscheduler => scheduling::sched_getscheduler(current, a as i32),
-        __NR_sched_get_priority_max => scheduling::sched_get_priority_max(current, a as u32),
-        __NR_sched_get_priority_min => scheduling::sched_get_priority_min(current, a as u32),
-        __NR_sched_rr_get_interval => scheduling::sched_rr_get_interval(current, a as i32, b),
+        __NR_getpriority => policy::getpriority(current, a as u32, b as u32),
+        __NR_setpriority => policy::setpriority(current, a as u32, b as u32, c as i32),
+        __NR_sched_setparam => policy::sched_setparam(current, a as i32, b),
+        __NR_sched_getparam => policy::sched_getparam(current, a as i32, b),
+        __NR_sched_setscheduler => policy::sched_setscheduler(current, a as i32, b as u32, c),
+        __NR_sched_getscheduler => policy::sched_getscheduler(current, a as i32),
+        __NR_sched_get_priority_max => policy::sched_get_priority_max(current, a as u32),
+        __NR_sched_get_priority_min => policy::sched_get_priority_min(current, a as u32),
+        __NR_sched_rr_get_interval => policy::sched_rr_get_interval(current, a as i32, b),
         __NR_mlock => memory::mlock(current, a, b),
         __NR_munlock => memory::munlock(current, a, b),
         __NR_mlockall => memory::mlockall(current, a as u32),
@@ -153,6 +154,8 @@ fn call(current: &Current, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
         __NR_tkill => signals::tkill(current, a as i32, b as u32),
         __NR_time => time::time(current, a),
         __NR_futex => futex::futex(current, a, b as u32, c as u32, d, e, f as u32),
+        __NR_sched_setattr => policy::sched_setattr(current, a as i32, b, c as u32),
+        __NR_sched_getattr => policy::sched_getattr(current, a as i32, b, c as u32, d as u32),
         __NR_sched_setaffinity => scheduling::sched_setaffinity(current, a as i32, b as u32 as usize, c),
         __NR_sched_getaffinity => scheduling::sched_getaffinity(current, a as i32, b as u32 as usize, c),
         __NR_getdents64 => files::getdents64(current, a as i32, b, c as u32),

@@ -1,20 +1,13 @@
-//! System calls on scheduling: giving way, where a thread may run, and how important it is.
+//! System calls on scheduling: giving way, and where a thread may run. [`super::policy`] has how it competes.
 
 use crate::cpus;
 use crate::errno::Errno;
-use crate::task::{self, Current, Process, Task};
+use crate::task::{self, Current, Task};
 use crate::user;
 use alloc::sync::Arc;
 use core::mem::size_of;
-use core::sync::atomic::Ordering::Relaxed;
 use formats::{CpuSet, ThreadId};
-use linux_raw_sys::general as linux;
 use sched::Leave;
-
-use super::time::TimeSpec;
-
-/// The priorities of SCHED_FIFO and SCHED_RR (man 7 sched).
-const REAL_TIME_PRIORITIES: core::ops::RangeInclusive<i32> = 1..=99;
 
 pub fn sched_yield(current: &Current) -> Result<u64, Errno> {
     current.schedule(Leave::Yield);
@@ -29,7 +22,7 @@ pub fn getcpu(_: &Current, cpu: u64, node: u64) -> Result<u64, Errno> {
 }
 
 /// The thread with this number; 0 stands for the caller.
-fn thread(current: &Current, id: i32) -> Result<Arc<Task>, Errno> {
+pub(super) fn thread(current: &Current, id: i32) -> Result<Arc<Task>, Errno> {
     match u32::try_from(id).map_err(|_| Errno::EINVAL)? {
         0 => Ok(current.task.clone()),
         id => task::find_thread(ThreadId(id)).ok_or(Errno::ESRCH),
@@ -85,108 +78,6 @@ pub fn sched_setaffinity(current: &Current, id: i32, size: usize, from: u64) -> 
     while has_to_move() && !current.task.is_exiting() {
         let itself = Arc::ptr_eq(&thread, &current.thread);
         current.schedule(if itself { Leave::Preempt } else { Leave::Yield });
-    }
-    Ok(0)
-}
-
-/// The policies for ordinary threads. They are kept and told, and all mean the same: the run queue looks at the nice value.
-fn is_ordinary(policy: u32) -> bool {
-    matches!(policy, linux::SCHED_NORMAL | linux::SCHED_BATCH | linux::SCHED_IDLE)
-}
-
-/// Whether a policy and a priority go together, and are to be had.
-///
-/// # Errors
-/// `EINVAL` when they do not; `EPERM` for real-time policies: there is no real-time class, and that is what a program is
-/// told that may not use it (man 2 sched_setscheduler).
-fn check_policy(policy: u32, priority: i32) -> Result<(), Errno> {
-    match policy {
-        _ if is_ordinary(policy) && priority == 0 => Ok(()),
-        linux::SCHED_FIFO | linux::SCHED_RR if REAL_TIME_PRIORITIES.contains(&priority) => Err(Errno::EPERM),
-        _ => Err(Errno::EINVAL),
-    }
-}
-
-pub fn sched_setscheduler(current: &Current, id: i32, policy: u32, parameters: u64) -> Result<u64, Errno> {
-    let task = thread(current, id)?;
-    let policy = policy & !linux::SCHED_RESET_ON_FORK;
-    check_policy(policy, user::read(parameters)?)?;
-    task.policy.store(policy as u8, Relaxed);
-    Ok(0)
-}
-
-pub fn sched_getscheduler(current: &Current, id: i32) -> Result<u64, Errno> {
-    Ok(thread(current, id)?.policy.load(Relaxed).into())
-}
-
-pub fn sched_setparam(current: &Current, id: i32, parameters: u64) -> Result<u64, Errno> {
-    let task = thread(current, id)?;
-    check_policy(task.policy.load(Relaxed).into(), user::read(parameters)?)?;
-    Ok(0)
-}
-
-pub fn sched_getparam(current: &Current, id: i32, parameters: u64) -> Result<u64, Errno> {
-    thread(current, id)?;
-    user::write(parameters, &0_i32)?;
-    Ok(0)
-}
-
-pub fn sched_get_priority_max(_: &Current, policy: u32) -> Result<u64, Errno> {
-    priority_bound(policy, *REAL_TIME_PRIORITIES.end())
-}
-
-pub fn sched_get_priority_min(_: &Current, policy: u32) -> Result<u64, Errno> {
-    priority_bound(policy, *REAL_TIME_PRIORITIES.start())
-}
-
-fn priority_bound(policy: u32, real_time: i32) -> Result<u64, Errno> {
-    match policy {
-        linux::SCHED_FIFO | linux::SCHED_RR => Ok(real_time as u64),
-        linux::SCHED_DEADLINE => Ok(0),
-        _ if is_ordinary(policy) => Ok(0),
-        _ => Err(Errno::EINVAL),
-    }
-}
-
-/// The time that a thread may run while others wait.
-pub fn sched_rr_get_interval(current: &Current, id: i32, to: u64) -> Result<u64, Errno> {
-    thread(current, id)?;
-    user::write(to, &TimeSpec::from_ns(cpus::quantum().as_ticks()))?;
-    Ok(0)
-}
-
-/// The threads that `which` and `who` stand for (man 2 getpriority). Everybody is root.
-fn threads(current: &Current, which: u32, who: u32) -> Result<alloc::vec::Vec<Arc<Task>>, Errno> {
-    let this = &current.task.process;
-    let of_processes = |wanted: &dyn Fn(&Process) -> bool| -> alloc::vec::Vec<Arc<Task>> {
-        let processes = task::all_processes();
-        let wanted = processes.iter().filter(|process| wanted(process));
-        wanted.flat_map(|process| process.threads.lock().clone()).collect()
-    };
-    let found = match which {
-        linux::PRIO_PROCESS => return Ok(alloc::vec![thread(current, who as i32)?]),
-        linux::PRIO_PGRP => {
-            let group = if who == 0 { this.group.load(Relaxed) } else { who };
-            of_processes(&|process| process.group.load(Relaxed) == group)
-        }
-        linux::PRIO_USER if who == 0 => of_processes(&|_| true),
-        linux::PRIO_USER => alloc::vec![],
-        _ => return Err(Errno::EINVAL),
-    };
-    if found.is_empty() { Err(Errno::ESRCH) } else { Ok(found) }
-}
-
-/// Returns 20 less the lowest nice value, so that the result is never negative: 1 to 40.
-pub fn getpriority(current: &Current, which: u32, who: u32) -> Result<u64, Errno> {
-    let threads = threads(current, which, who)?;
-    let lowest = threads.iter().map(|task| task.nice.load(Relaxed)).min().ok_or(Errno::ESRCH)?;
-    Ok((20 - i64::from(lowest)) as u64)
-}
-
-pub fn setpriority(current: &Current, which: u32, who: u32, nice: i32) -> Result<u64, Errno> {
-    let nice = nice.clamp(linux::PRIO_MIN, linux::PRIO_MAX as i32 - 1) as i8;
-    for task in threads(current, which, who)? {
-        task.nice.store(nice, Relaxed);
     }
     Ok(0)
 }

@@ -2,7 +2,7 @@
 
 use super::process::{Identity, NewProcess};
 use super::table::{self, Admission};
-use super::{Current, Process, Task, image};
+use super::{Current, Process, Scheduling, Task, image};
 use crate::errno::Errno;
 use crate::fs::{FileTable, FsContext};
 use crate::limits::Limits;
@@ -13,6 +13,7 @@ use arch::user::{USER_END, UserContext};
 use core::sync::atomic::Ordering::*;
 use formats::{CpuSet, ThreadId};
 use linux_raw_sys::general::*;
+use sched::{Policy, Share};
 use x86_64::VirtAddr;
 
 /// What `clone` and `clone3` ask for.
@@ -87,9 +88,8 @@ pub fn clone(current: &Current, request: &CloneRequest) -> Result<u32, Errno> {
     } else {
         current.task.signals.fork_copy()
     };
-    let affinity = current.thread.affinity();
-    let nice = current.task.nice.load(Relaxed);
-    let thread = match Task::spawn(ThreadId(id), &process, admission, signals, user, affinity, nice) {
+    let spawned = Task::spawn(ThreadId(id), &process, admission, signals, user, child_scheduling(current));
+    let thread = match spawned {
         Ok(thread) => thread,
         Err(error) => {
             abandon(current, request, &process);
@@ -115,6 +115,21 @@ pub fn clone(current: &Current, request: &CloneRequest) -> Result<u32, Errno> {
         wait_for_release(current, &process);
     }
     Ok(id)
+}
+
+/// The child is scheduled as its parent, unless that has said otherwise (SCHED_RESET_ON_FORK of man 7 sched), and without
+/// its parent's reservation.
+fn child_scheduling(current: &Current) -> Scheduling {
+    let (policy, nice) = (current.thread.policy(), current.task.nice.load(Relaxed));
+    let resets = current.task.resets_policy_on_fork.load(Relaxed);
+    let nice = if resets { nice.max(0) } else { nice };
+    let policy = match policy {
+        Policy::Batch(_) if resets => Policy::Batch(Share::of_nice(nice)),
+        Policy::Normal(_) | Policy::Fifo { .. } | Policy::RoundRobin { .. } if resets => Policy::normal(nice),
+        Policy::Deadline(_) => Policy::normal(nice),
+        policy => policy,
+    };
+    Scheduling { affinity: current.thread.affinity(), policy, nice }
 }
 
 /// The child's registers: the parent's, but for the result and what the request sets.
@@ -220,7 +235,8 @@ pub fn first_process(
         parent: Weak::new(),
     });
     let user = Box::new(UserContext::new(image.entry, image.stack).ok_or(Errno::ENOMEM)?);
-    let thread = Task::spawn(ThreadId(id), &process, admission, ThreadSignals::new(), user, CpuSet::ALL, 0)?;
+    let scheduling = Scheduling { affinity: CpuSet::ALL, policy: Policy::default(), nice: 0 };
+    let thread = Task::spawn(ThreadId(id), &process, admission, ThreadSignals::new(), user, scheduling)?;
     cpus::start(&thread);
     Ok(process)
 }

@@ -36,9 +36,13 @@ pub fn exec(
     process.signals.reset_for_exec();
     current.task.signals.reset_for_exec();
     current.task.clear_child_tid.store(0, Relaxed);
-    let _off = arch::interrupts::off();
-    registers.load();
-    current.user.replace(registers);
+    {
+        let _off = arch::interrupts::off();
+        registers.load();
+        current.user.replace(registers);
+    }
+    // Never is there less of it in the caches.
+    current.schedule(sched::Leave::Exec);
     Ok(())
 }
 

@@ -56,6 +56,7 @@ pub(super) fn finish(current: &Current) {
     let task = &current.task;
     let process = &task.process;
 
+    cpus::release_bandwidth(&current.thread);
     futex::exit_robust_list(current);
     let clear = task.clear_child_tid.swap(0, Relaxed);
     if clear != 0 && user::write(clear, &0u32).is_ok() {

@@ -29,7 +29,7 @@ use crate::lock::{Lock, rank};
 use crate::signal::ThreadSignals;
 use alloc::{boxed::Box, sync::Arc, sync::Weak};
 use arch::user::UserContext;
-use core::sync::atomic::{AtomicI8, AtomicU8, AtomicU32, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicI8, AtomicU8, AtomicU32, AtomicU64, Ordering::*};
 use formats::ThreadId;
 use mm::stacks::KernelStack;
 use spin::Once;
@@ -45,10 +45,10 @@ pub struct Task {
     attention: AtomicU32,
     exit_status: AtomicU8,
     pub futex: ThreadFutex,
-    /// The `SCHED_*` that was asked for; all are scheduled alike for now.
-    pub policy: AtomicU8,
-    /// -20 to 19 (man 2 setpriority).
+    /// -20 to 19 (man 2 setpriority); kept while the thread has a policy that does not look at it.
     pub nice: AtomicI8,
+    /// SCHED_RESET_ON_FORK (man 7 sched).
+    pub resets_policy_on_fork: AtomicBool,
     /// The registers with which it starts, until it does.
     start: Lock<Option<Box<UserContext>>, { rank::PROCESS }>,
     context: context::SavedContext,
@@ -58,6 +58,13 @@ pub struct Task {
     thread: Once<Weak<sched::Thread>>,
     /// Last, so that the thread counts as long as it has a stack.
     _admission: table::Admission,
+}
+
+/// How a new thread is scheduled.
+struct Scheduling {
+    affinity: formats::CpuSet,
+    policy: sched::Policy,
+    nice: i8,
 }
 
 /// Reasons to look before going back to user mode.
@@ -76,8 +83,7 @@ impl Task {
         admission: table::Admission,
         signals: ThreadSignals,
         user: Box<UserContext>,
-        affinity: formats::CpuSet,
-        nice: i8,
+        scheduling: Scheduling,
     ) -> Result<Arc<sched::Thread>, mm::OutOfMemory> {
         let stack = KernelStack::new()?;
         let task = Arc::new_cyclic(|this| Self {
@@ -88,8 +94,8 @@ impl Task {
             attention: AtomicU32::new(0),
             exit_status: AtomicU8::new(0),
             futex: ThreadFutex::new(),
-            policy: AtomicU8::new(0),
-            nice: AtomicI8::new(nice),
+            nice: AtomicI8::new(scheduling.nice),
+            resets_policy_on_fork: AtomicBool::new(false),
             start: Lock::new(Some(user)),
             context: context::SavedContext::new(stack.top(), run::thread_entry),
             _stack: stack,
@@ -97,7 +103,7 @@ impl Task {
             thread: Once::new(),
             _admission: admission,
         });
-        let thread = cpus::spawn(task.clone(), affinity);
+        let thread = cpus::spawn(task.clone(), scheduling.affinity, scheduling.policy);
         task.thread.call_once(|| Arc::downgrade(&thread));
         process.add_thread(&task);
         Ok(thread)

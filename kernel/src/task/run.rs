@@ -59,7 +59,8 @@ fn prepare_for_user_mode(current: &Current) -> bool {
         arch::interrupts::disable();
         if cpus::needs_reschedule() {
             clock::run_due_timers();
-            current.schedule(sched::Leave::Preempt);
+            let has_run = current.has_progressed();
+            current.schedule(if has_run { sched::Leave::Preempt } else { sched::Leave::Hold });
         } else if current.task.attention() == 0 {
             return true;
         } else {

@@ -8,7 +8,7 @@ use crate::{Config, Distance, MachineView};
 use alloc::boxed::Box;
 use arrayvec::ArrayVec;
 use core::cmp::Reverse;
-use formats::{CpuId, CpuSet, ThreadId};
+use formats::{CpuId, CpuSet, Duration, ThreadId};
 
 pub use idle_steal::IDLE_STEAL;
 pub use none::NONE;
@@ -19,6 +19,8 @@ pub use two_choices::TWO_CHOICES;
 pub enum Placement {
     /// It is new.
     Fork,
+    /// It is about to run another program, and has little in the caches of its CPU.
+    Exec,
     /// It slept.
     Wake,
     /// It cannot stay where it is: its affinity changed, or its CPU goes offline.
@@ -38,34 +40,78 @@ pub struct ThreadView {
     pub weight: u32,
 }
 
-/// CPUs to take a thread from, best first. At most [`Victims::CAPACITY`]: an idle CPU's search is bounded.
-#[derive(Clone, Debug, Default)]
-pub struct Victims(ArrayVec<CpuId, { Victims::CAPACITY }>);
+/// CPUs to take threads from, best first. At most [`Victims::CAPACITY`]: an idle CPU's search is bounded.
+#[derive(Clone, Debug)]
+pub struct Victims {
+    cpus: ArrayVec<CpuId, { Victims::CAPACITY }>,
+    amount: Amount,
+}
+
+/// How many threads a CPU takes from another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Amount {
+    #[default]
+    One,
+    /// Half of those that wait there, rounded up.
+    Half,
+    AtMost(usize),
+}
+
+impl Amount {
+    /// How many of `waiting`.
+    pub fn of(self, waiting: usize) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Half => waiting.div_ceil(2),
+            Self::AtMost(most) => most,
+        }
+        .min(waiting)
+    }
+}
+
+/// Threads that should move from one CPU to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    pub from: CpuId,
+    pub to: CpuId,
+    pub amount: Amount,
+}
 
 impl Victims {
     pub const CAPACITY: usize = 16;
 
-    pub const NONE: Self = Self(ArrayVec::new_const());
+    pub const NONE: Self = Self { cpus: ArrayVec::new_const(), amount: Amount::One };
+
+    /// How many threads to take from the first victim that has any.
+    #[must_use]
+    pub fn taking(mut self, amount: Amount) -> Self {
+        self.amount = amount;
+        self
+    }
+
+    pub fn amount(&self) -> Amount {
+        self.amount
+    }
 
     /// Adds `cpu` at the end, unless there are [`Self::CAPACITY`] already.
     pub fn push(&mut self, cpu: CpuId) {
         // Full: the rest of the machine is for the next search.
-        let _ = self.0.try_push(cpu);
+        let _ = self.cpus.try_push(cpu);
     }
 
     pub fn iter(&self) -> impl ExactSizeIterator<Item = CpuId> + '_ {
-        self.0.iter().copied()
+        self.cpus.iter().copied()
     }
 
     /// Makes the victim at `index` the first choice, in exchange with the one that was.
     pub fn prefer(&mut self, index: usize) {
-        self.0.swap(0, index);
+        self.cpus.swap(0, index);
     }
 }
 
 impl FromIterator<CpuId> for Victims {
     fn from_iter<I: IntoIterator<Item = CpuId>>(cpus: I) -> Self {
-        Self(cpus.into_iter().take(Self::CAPACITY).collect())
+        Self { cpus: cpus.into_iter().take(Self::CAPACITY).collect(), amount: Amount::One }
     }
 }
 
@@ -75,7 +121,7 @@ pub trait Balancer: Send + Sync {
     /// The CPU where `thread` should wait for its turn: one of [`ThreadView::allowed`].
     fn place(&self, thread: &ThreadView, why: Placement, machine: &MachineView) -> CpuId;
 
-    /// `cpu` has nothing to run: where it should look for a thread to take.
+    /// `cpu` has nothing to run: where it should look for threads to take.
     fn on_idle(&self, cpu: CpuId, machine: &MachineView) -> Victims {
         let _ = (cpu, machine);
         Victims::NONE
@@ -83,6 +129,25 @@ pub trait Balancer: Send + Sync {
 
     /// Whether idle CPUs take threads from others, so that it is worth calling one when a thread must wait.
     fn pulls(&self) -> bool {
+        false
+    }
+
+    /// Called on `cpu` each [`next_balance`](Self::next_balance), busy or idle: threads that should move.
+    fn on_balance(&self, cpu: CpuId, machine: &MachineView) -> Option<Move> {
+        let _ = (cpu, machine);
+        None
+    }
+
+    /// In how long [`on_balance`](Self::on_balance) should be called on `cpu`; `None`: never. Asked when the balancer
+    /// begins its work, and after each call.
+    fn next_balance(&self, cpu: CpuId, machine: &MachineView) -> Option<Duration> {
+        let _ = (cpu, machine);
+        None
+    }
+
+    /// Whether the queues of all CPUs are one: a CPU that needs a thread takes the one that has waited longest anywhere,
+    /// and one whose thread's slice is over looks whether any waits anywhere.
+    fn shares_queue(&self) -> bool {
         false
     }
 }
@@ -122,7 +187,7 @@ fn least_loaded(thread: &ThreadView, machine: &MachineView) -> CpuId {
 /// The CPUs on which threads wait, nearest to `cpu` first, the longest queue first among equally near ones.
 fn loaded_by_distance(cpu: CpuId, machine: &MachineView) -> Victims {
     let mut best: ArrayVec<(Distance, Reverse<u32>, CpuId), { Victims::CAPACITY }> = ArrayVec::new();
-    for victim in CpuId::first(machine.topology().cpus()) {
+    for victim in machine.loaded().iter() {
         let waiting = machine.waiting(victim);
         if waiting == 0 || victim == cpu {
             continue;

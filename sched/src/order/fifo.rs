@@ -43,4 +43,8 @@ impl RunQueue for Fifo {
     fn slice(&self, _current: &Entity) -> Option<Duration> {
         None
     }
+
+    fn each(&self, visit: &mut dyn FnMut(&Entity)) {
+        self.waiting.iter().for_each(visit);
+    }
 }

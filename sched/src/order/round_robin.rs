@@ -46,4 +46,8 @@ impl RunQueue for RoundRobin {
     fn slice(&self, _current: &Entity) -> Option<Duration> {
         Some(self.quantum)
     }
+
+    fn each(&self, visit: &mut dyn FnMut(&Entity)) {
+        self.waiting.iter().for_each(visit);
+    }
 }

@@ -1,23 +1,35 @@
 //! One CPU's run queue and what runs there.
 
 use super::switch::Leave;
+use crate::class::Classes;
+use crate::measure::{Delays, Wait};
 use crate::stats::Counters;
-use crate::{Cause, Config, Core, Enqueue, Entity, MachineView, Platform, RunQueue, Runnable};
+use crate::{Cause, Class, Config, Core, Enqueue, Entity, MachineView, Platform, RunQueue, Runnable};
 use alloc::boxed::Box;
-use core::sync::atomic::AtomicBool;
-use formats::{CpuId, Duration, Histogram, Instant};
+use core::sync::atomic::{AtomicBool, AtomicU64};
+use formats::trace::{Event, Moved};
+use formats::{CpuId, Duration, Instant, ThreadId};
 
 pub(super) struct Cpu<L> {
     pub queue: lock_api::Mutex<L, Queue>,
     pub needs_reschedule: AtomicBool,
+    /// When the balancer wants to be called here next, in nanoseconds; [`NEVER`].
+    pub next_balance: AtomicU64,
+    /// What the deadline class has booked, in units of 1 / [`Reservation::WHOLE`](crate::Reservation).
+    pub bandwidth: AtomicU64,
     pub counters: Counters,
 }
+
+/// A time that does not come.
+pub(super) const NEVER: u64 = u64::MAX;
 
 impl<L: lock_api::RawMutex> Cpu<L> {
     pub fn new(config: &Config) -> Self {
         Self {
             queue: lock_api::Mutex::new(Queue::new(config)),
             needs_reschedule: AtomicBool::new(false),
+            next_balance: AtomicU64::new(NEVER),
+            bandwidth: AtomicU64::new(0),
             counters: Counters::default(),
         }
     }
@@ -25,9 +37,9 @@ impl<L: lock_api::RawMutex> Cpu<L> {
 
 /// What a CPU's lock guards.
 pub(super) struct Queue {
-    order: Box<dyn RunQueue>,
-    /// How many tokens `order` holds.
-    waiting: usize,
+    classes: Classes,
+    /// The weights of those that wait, added up.
+    weight: u64,
     /// `None` only before the CPU is online.
     pub current: Option<Runnable>,
     /// The idle thread while it does not run.
@@ -39,21 +51,21 @@ pub(super) struct Queue {
     pub since: Instant,
     /// When the current thread began to run.
     pub dispatched: Instant,
-    pub latency: Histogram,
+    pub delays: Delays,
 }
 
 impl Queue {
     fn new(config: &Config) -> Self {
         Self {
-            order: (config.order.new)(config),
-            waiting: 0,
+            classes: Classes::new(config.order, config, 0),
+            weight: 0,
             current: None,
             idle: None,
             outgoing: None,
             online: false,
             since: Instant::from_ticks(0),
             dispatched: Instant::from_ticks(0),
-            latency: Histogram::default(),
+            delays: Delays::default(),
         }
     }
 
@@ -69,22 +81,44 @@ impl Queue {
     }
 
     pub fn waiting(&self) -> usize {
-        self.waiting
+        self.classes.waiting()
     }
 
     pub fn slice(&self) -> Option<Duration> {
-        self.order.slice(self.current())
+        self.classes.slice(self.current())
     }
 
-    /// Whether `candidate`, about to be enqueued, should run at once.
-    pub fn preempts(&self, candidate: &Entity) -> bool {
-        self.order.preempts(candidate, self.current())
+    /// A thread has joined: whether one that waits should run at once.
+    pub fn preempts(&self, now: Instant) -> bool {
+        self.classes.preempts(self.current(), now)
     }
 
-    pub fn push(&mut self, cpu: CpuId, thread: Runnable, why: Enqueue, now: Instant, machine: &MachineView) {
-        self.order.enqueue(thread, why, now);
-        self.waiting += 1;
-        machine.set_waiting(cpu, self.waiting);
+    /// Whether a thread of a higher class than the current one's waits.
+    pub fn is_outranked(&self, now: Instant) -> bool {
+        self.classes.outranked(self.current(), now)
+    }
+
+    /// When the CPU must look again although nothing happens.
+    pub fn next_event(&self, now: Instant) -> Option<Instant> {
+        self.classes.next_event(self.current(), now)
+    }
+
+    pub fn push(
+        &mut self,
+        cpu: CpuId,
+        mut thread: Runnable,
+        why: Enqueue,
+        now: Instant,
+        machine: &MachineView,
+    ) {
+        if !matches!(why, Enqueue::Policy | Enqueue::Migrate) || thread.wait.since.is_none() {
+            let violations = machine.violations.total(now);
+            thread.entity().wait = Wait { since: Some(now), woken: why == Enqueue::Wake, violations };
+        }
+        thread.entity().refresh_policy();
+        self.weight += u64::from(thread.weight());
+        self.classes.enqueue(thread, why, now);
+        self.export(cpu, machine);
     }
 
     /// The thread that should run instead of the current one, if that competes.
@@ -96,26 +130,74 @@ impl Queue {
         machine: &MachineView,
     ) -> Option<Runnable> {
         let current = self.current.as_deref().filter(|_| competes);
-        let picked = self.order.pick(current, now);
+        let picked = self.classes.pick(current, now);
         self.taken(cpu, picked, machine)
     }
 
     pub fn give(&mut self, cpu: CpuId, to: CpuId, machine: &MachineView) -> Option<Runnable> {
-        let given = self.order.give(to);
+        let given = self.classes.give(to);
         self.taken(cpu, given, machine)
     }
 
-    pub fn remove(&mut self, cpu: CpuId, id: formats::ThreadId, machine: &MachineView) -> Option<Runnable> {
-        let removed = self.order.dequeue(id);
+    pub fn remove(&mut self, cpu: CpuId, id: ThreadId, machine: &MachineView) -> Option<Runnable> {
+        let removed = self.classes.dequeue(id);
         self.taken(cpu, removed, machine)
     }
 
     fn taken(&mut self, cpu: CpuId, thread: Option<Runnable>, machine: &MachineView) -> Option<Runnable> {
-        if thread.is_some() {
-            self.waiting -= 1;
-            machine.set_waiting(cpu, self.waiting);
+        if let Some(thread) = &thread {
+            self.weight -= u64::from(thread.weight());
         }
+        self.export(cpu, machine);
         thread
+    }
+
+    /// Says to the machine what it may know of this queue.
+    pub fn export(&self, cpu: CpuId, machine: &MachineView) {
+        let running = self.current.as_ref().filter(|current| !current.is_idle());
+        let running = running.map_or(0, |current| u64::from(current.weight()));
+        let urgent = self.current.as_ref().is_some_and(|current| current.policy().class() != Class::Fair);
+        let urgent = urgent || self.classes.has_urgent();
+        machine.set_waiting(cpu, self.waiting(), self.weight + running, urgent);
+    }
+
+    /// Since when the thread waits that has waited longest. Looks at all of them.
+    pub fn oldest(&self) -> Option<Instant> {
+        let mut oldest: Option<Instant> = None;
+        self.classes.each(&mut |entity| {
+            if let Some(since) = entity.wait.since {
+                oldest = Some(oldest.map_or(since, |oldest| oldest.min(since)));
+            }
+        });
+        oldest
+    }
+
+    /// Calls `visit` for all that wait.
+    pub fn each(&self, visit: &mut dyn FnMut(&Entity)) {
+        self.classes.each(visit);
+    }
+
+    /// The current thread does not compete here any more.
+    pub fn depart(&mut self) {
+        if let Some(current) = self.current.as_deref().filter(|current| !current.is_idle()) {
+            self.classes.depart(current);
+        }
+    }
+
+    /// The current thread has another policy now.
+    pub fn refresh_current(&mut self, cpu: CpuId, machine: &MachineView) {
+        self.depart();
+        self.current_mut().refresh_policy();
+        self.export(cpu, machine);
+    }
+
+    /// Goes on under another order, the version after the present one. Returns the old one.
+    pub fn change_order(&mut self, new: Box<dyn RunQueue>, now: Instant) -> Box<dyn RunQueue> {
+        let version = self.classes.order_version() + 1;
+        if let Some(current) = &mut self.current {
+            current.entity().refresh_order(version);
+        }
+        self.classes.change_order(new, version, now)
     }
 }
 
@@ -131,7 +213,7 @@ impl<P: Platform> Core<P> {
             counters.idle_ns.add(ran.as_ticks());
         } else {
             counters.busy_ns.add(ran.as_ticks());
-            queue.order.charge(current, ran);
+            queue.classes.charge(current, ran, now);
         }
     }
 
@@ -145,6 +227,8 @@ impl<P: Platform> Core<P> {
         thread.thread().migrations.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
         self.cpu(from).counters.migrations_out.bump();
         self.cpu(to).counters.migration_in(cause);
+        let id = thread.id();
+        self.platform.trace(to, || Event::Migrate { thread: id, from, to, why: moved(cause) });
         self.platform.interleave();
     }
 }
@@ -152,4 +236,17 @@ impl<P: Platform> Core<P> {
 /// The time from `then` to `now`; zero if clocks disagree.
 pub(super) fn since(now: Instant, then: Instant) -> Duration {
     now.checked_duration_since(then).unwrap_or(Duration::from_ticks(0))
+}
+
+fn moved(cause: Cause) -> Moved {
+    match cause {
+        Cause::Fork => Moved::Fork,
+        Cause::Exec => Moved::Exec,
+        Cause::Wake => Moved::Wake,
+        Cause::Steal => Moved::Steal,
+        Cause::Pull => Moved::Pull,
+        Cause::Push => Moved::Push,
+        Cause::Affinity => Moved::Affinity,
+        Cause::Offline => Moved::Offline,
+    }
 }

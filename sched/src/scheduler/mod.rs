@@ -16,16 +16,22 @@
 mod cpu;
 mod moving;
 mod placement;
+mod policies;
 mod switch;
 mod tick;
 
-use crate::{Balancer, Config, MachineView, Migrations, NewThread, Platform, Runnable, Thread, Topology};
+use crate::measure::Delays;
+use crate::{Config, MachineView, Migrations, NewThread, Platform, Runnable, Thread, Topology};
 use alloc::{boxed::Box, sync::Arc};
 use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 use crossbeam_utils::CachePadded;
+use formats::trace::Event;
 use formats::{CpuId, record::CpuStats};
 
 use cpu::{Cpu, Queue};
+pub use moving::NoBandwidth;
+use policies::Policies;
+pub use policies::{PolicyFault, Unknown};
 pub use switch::{Dead, Leave, Switch};
 pub use tick::Tick;
 
@@ -34,7 +40,7 @@ pub use tick::Tick;
 pub struct Core<P: Platform> {
     platform: P,
     config: Config,
-    balancer: Box<dyn Balancer>,
+    policies: Policies,
     machine: MachineView,
     cpus: Box<[CachePadded<Cpu<P::Lock>>]>,
 }
@@ -46,7 +52,7 @@ impl<P: Platform> Core<P> {
     pub fn new(platform: P, machine: Topology, config: Config) -> Self {
         Self {
             cpus: CpuId::first(machine.cpus()).map(|_| CachePadded::new(Cpu::new(&config))).collect(),
-            balancer: (config.balancer.new)(&config),
+            policies: Policies::new(&config),
             machine: MachineView::new(machine, config.seed),
             platform,
             config,
@@ -56,9 +62,8 @@ impl<P: Platform> Core<P> {
     /// `cpu` runs its idle thread from now on, and may be given others. What executes there at this moment becomes
     /// that thread.
     pub fn bring_online(&self, cpu: CpuId, idle: NewThread) -> Arc<Thread> {
-        let nice = idle.nice;
         let thread = Arc::new(Thread::new(idle, cpu, self.machine.topology().all()));
-        let token = Runnable::new(thread.clone(), nice);
+        let token = Runnable::new(thread.clone());
         let now = self.platform.now();
         let mut queue = self.lock(cpu);
         queue.since = now;
@@ -67,6 +72,7 @@ impl<P: Platform> Core<P> {
         queue.online = true;
         drop(queue);
         self.machine.online.insert(cpu);
+        self.plan_balance(cpu, cpu);
         // It becomes one of the idle CPUs, which are called when work waits, by looking for work once.
         self.request_reschedule(cpu);
         thread
@@ -74,9 +80,8 @@ impl<P: Platform> Core<P> {
 
     /// Makes a thread on `here`. It does not run before [`start`](Self::start).
     pub fn spawn(&self, new: NewThread, here: CpuId) -> Arc<Thread> {
-        let nice = new.nice;
         let thread = Arc::new(Thread::new(new, here, self.machine.topology().all()));
-        thread.wait.create(Runnable::new(thread.clone(), nice));
+        thread.wait.create(Runnable::new(thread.clone()));
         thread
     }
 
@@ -122,14 +127,14 @@ impl<P: Platform> Core<P> {
 
     /// What was counted on `cpu` since it came online. Allocates.
     pub fn cpu_stats(&self, cpu: CpuId) -> CpuStats {
-        let mut latency = formats::Histogram::default();
+        let mut delays = Delays::default();
         {
             let now = self.platform.now();
             let mut queue = self.lock(cpu);
             self.settle(cpu, &mut queue, now);
-            latency.merge(&queue.latency);
+            delays.merge(&queue.delays);
         }
-        self.cpu(cpu).counters.record(cpu, latency)
+        self.cpu(cpu).counters.record(cpu, delays)
     }
 
     /// How long `thread` has run, up to now even if it runs at this moment: [`Thread::ran`] is as of its last tick or switch.
@@ -162,7 +167,8 @@ impl<P: Platform> Core<P> {
         }
         let now = self.platform.now();
         let latency = cpu::since(now, thread.started_at());
-        self.lock(here).latency.record(latency.as_ticks());
+        self.lock(here).delays.first_run.record(latency.as_ticks());
+        self.platform.trace(here, || Event::FirstRun { thread: thread.id(), latency: latency.as_ticks() });
     }
 
     fn cpu(&self, cpu: CpuId) -> &Cpu<P::Lock> {
@@ -182,6 +188,7 @@ impl<P: Platform> Core<P> {
         }
         self.platform.interleave();
         self.cpu(here).counters.kicks.bump();
+        self.platform.trace(here, || Event::Kick { to: cpu });
         self.platform.kick(cpu);
     }
 }

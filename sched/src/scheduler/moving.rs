@@ -1,7 +1,15 @@
 //! Moving threads that may not stay where they are.
 
-use crate::{Cause, Core, Enqueue, Placement, Platform, Thread};
+use crate::{Cause, Class, Core, Enqueue, Placement, Platform, Policy, Reservation, Thread};
+use core::sync::atomic::Ordering::SeqCst;
 use formats::{CpuId, CpuSet};
+
+/// How much of a CPU the deadline class may have: 95 %, as Linux's default.
+const MOST_BANDWIDTH: u64 = Reservation::WHOLE * 95 / 100;
+
+/// No CPU has the bandwidth left that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoBandwidth;
 
 impl<P: Platform> Core<P> {
     /// From now on `thread` runs only on CPUs of `set`. A waiting thread moves at once; a running one leaves its CPU
@@ -34,6 +42,66 @@ impl<P: Platform> Core<P> {
         if let Some(token) = token {
             self.settle_in(token, Placement::Move, Cause::Affinity, Enqueue::Migrate, here);
         }
+    }
+
+    /// From now on `thread` competes by `policy`; at once, if it waits or runs.
+    ///
+    /// # Errors
+    /// For the deadline class, when no CPU where it may run has so much bandwidth left.
+    pub fn set_policy(&self, thread: &Thread, policy: Policy, here: CpuId) -> Result<(), NoBandwidth> {
+        self.reserve(thread, &policy)?;
+        thread.store_policy(policy);
+        self.platform.interleave();
+        // As for the affinity: a mover writes `cpu`, and reads the policy under the lock of the queue where it arrives.
+        let at = thread.cpu();
+        let mut queue = self.lock(at);
+        if queue.current().id() == thread.id() {
+            let now = self.platform.now();
+            self.settle(at, &mut queue, now);
+            queue.refresh_current(at, &self.machine);
+            drop(queue);
+            self.call(at, here);
+            return Ok(());
+        }
+        let token = queue.remove(at, thread.id(), &self.machine);
+        drop(queue);
+        match token {
+            Some(token) if policy.class() == Class::Fair => {
+                if let Err(token) = self.land(token, at, Enqueue::Policy, here) {
+                    self.settle_in(token, Placement::Move, Cause::Affinity, Enqueue::Migrate, here);
+                }
+            }
+            Some(token) => self.settle_in(token, Placement::Wake, Cause::Push, Enqueue::Policy, here),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Books the bandwidth that `policy` needs, and gives back what `thread` had.
+    fn reserve(&self, thread: &Thread, policy: &Policy) -> Result<(), NoBandwidth> {
+        let wanted = match policy {
+            Policy::Deadline(reservation) => reservation.bandwidth(),
+            _ => 0,
+        };
+        self.release_bandwidth(thread);
+        if wanted == 0 {
+            return Ok(());
+        }
+        let allowed = thread.affinity().and(&self.machine.online());
+        let booked = |cpu: CpuId| {
+            let booked = &self.cpu(cpu).bandwidth;
+            let fits = |used: u64| (used + wanted <= MOST_BANDWIDTH).then_some(used + wanted);
+            booked.fetch_update(SeqCst, SeqCst, fits).is_ok()
+        };
+        let home = allowed.iter().find(|cpu| booked(*cpu)).ok_or(NoBandwidth)?;
+        thread.set_home(home, wanted);
+        Ok(())
+    }
+
+    /// Gives back what a thread of the deadline class has booked. The thread's owner calls it when the thread ends.
+    pub fn release_bandwidth(&self, thread: &Thread) {
+        let (home, booked) = thread.take_bandwidth();
+        self.cpu(home).bandwidth.fetch_sub(booked, SeqCst);
     }
 
     /// Makes the CPU on which `thread` runs enter the kernel soon, if it is another: for a thread that must notice

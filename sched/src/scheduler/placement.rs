@@ -1,10 +1,11 @@
 //! Starting and waking: choosing a CPU for a thread, and seeing to it that some CPU takes notice.
 
 use crate::wait::Wake;
-use crate::{Cause, Core, Enqueue, Placement, Platform, Runnable, Thread, ThreadView, Timer};
+use crate::{Cause, Class, Core, Enqueue, Placement, Platform, Runnable, Thread, ThreadView, Timer};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering::Relaxed;
-use formats::{CpuId, CpuSet};
+use formats::trace::Event;
+use formats::{CpuId, CpuSet, Instant};
 
 impl<P: Platform> Core<P> {
     /// Lets a thread run that [`spawn`](Self::spawn) made. The second time it does nothing.
@@ -71,13 +72,42 @@ impl<P: Platform> Core<P> {
             // Nowhere it may run is online: anywhere is better than never (as Linux's select_fallback_rq).
             allowed = online;
         }
-        let view = ThreadView { id: thread.id(), allowed, last: thread.cpu(), here, weight: token.weight() };
-        let proposed = self.balancer.place(&view, why, &self.machine);
+        let proposed = match thread.policy_class() {
+            Class::Fair => {
+                let weight = token.weight();
+                let view = ThreadView { id: thread.id(), allowed, last: thread.cpu(), here, weight };
+                self.ask_place(&view, why)
+            }
+            // The balancer is for the fair class: these go where they disturb least.
+            Class::RealTime => self.least_urgent(thread.cpu(), &allowed),
+            Class::Deadline => thread.home(),
+        };
         if allowed.contains(proposed) {
             return proposed;
         }
         self.cpu(here).counters.repairs.bump();
         allowed.first().unwrap_or(here)
+    }
+
+    /// Of the allowed CPUs the one where the least urgent thread runs; `last` if that is no worse.
+    fn least_urgent(&self, last: CpuId, allowed: &CpuSet) -> CpuId {
+        let key = |cpu: &CpuId| (self.machine.rank(*cpu), !self.machine.is_idle(*cpu), *cpu != last);
+        allowed.iter().min_by_key(key).unwrap_or(last)
+    }
+
+    /// Whether the balancer would rather have the current thread of `here`, which is about to run another program,
+    /// elsewhere.
+    pub(super) fn would_move_for_exec(&self, here: CpuId) -> bool {
+        let thread = self.current(here);
+        let allowed = thread.affinity().and(&self.machine.online());
+        if thread.policy_class() != Class::Fair || allowed.is_empty() {
+            return false;
+        }
+        let view =
+            ThreadView { id: thread.id(), allowed, last: here, here, weight: thread.policy().weight() };
+        let chosen = self.ask_place(&view, Placement::Exec);
+        // The thread itself is the load here that it would be elsewhere.
+        chosen != here && allowed.contains(chosen) && self.machine.load(chosen) + 1 < self.machine.load(here)
     }
 
     /// Enqueues the token in hand on `to`, whose number its thread already bears, and calls who should act on it.
@@ -89,21 +119,31 @@ impl<P: Platform> Core<P> {
             return Err(token);
         }
         let affinity = token.thread().affinity();
+        let (id, woken) = (token.id(), matches!(why, Enqueue::Wake | Enqueue::Fork));
+        let first = queue.waiting() == 0;
         let idle = queue.current().is_idle();
-        let preempts = idle || self.preempts(&queue, &token);
+        let alone = idle && first;
         // In one-shot mode a CPU has no timer running while nobody waits.
-        let arms = self.config.timer == Timer::OneShot && queue.waiting() == 0;
-        let alone = idle && queue.waiting() == 0;
+        let arms = self.config.timer == Timer::OneShot && first;
         queue.push(to, token, why, now, &self.machine);
+        let preempts = self.preempts(&queue, now);
+        self.note_oldest(to, &queue);
+        let waiting = queue.waiting() as u32;
         if alone {
             // With the lock held: `to` enters the mask again only after it has run this thread.
             self.machine.idle.remove(to);
         }
         drop(queue);
+        if woken {
+            self.platform.trace(here, || Event::Wake { thread: id, to, waiting });
+        }
         if preempts || arms {
             self.call(to, here);
         }
         if !alone {
+            if self.machine.has_idle() && !self.machine.idle().and(&affinity).is_empty() {
+                self.machine.violations.begin(now);
+            }
             self.offer(to, &affinity, here);
         }
         Ok(())
@@ -114,8 +154,9 @@ impl<P: Platform> Core<P> {
         online && (thread.may_run_on(cpu) || thread.affinity().and(&self.machine.online()).is_empty())
     }
 
-    fn preempts(&self, queue: &super::Queue, candidate: &Runnable) -> bool {
-        !self.in_first_run(queue.current()) && queue.preempts(candidate)
+    fn preempts(&self, queue: &super::Queue, now: Instant) -> bool {
+        let current = queue.current();
+        current.is_idle() || queue.is_outranked(now) || !self.in_first_run(current) && queue.preempts(now)
     }
 
     /// A thread waits on `cpu`: calls one idle CPU to come and take it, if the balancer has idle CPUs do that.
@@ -132,7 +173,7 @@ impl<P: Platform> Core<P> {
         let machine = &self.machine;
         let topology = machine.topology();
         self.call_helper(here, |idle| {
-            CpuId::first(topology.cpus()).find(|cpu| machine.waiting(*cpu) > 0)?;
+            machine.loaded().first()?;
             idle.iter().min_by_key(|helper| topology.distance(here, *helper))
         });
     }
@@ -149,7 +190,7 @@ impl<P: Platform> Core<P> {
     /// Calls the idle CPU that `choose` picks, if the balancer has idle CPUs take threads from others.
     fn call_helper(&self, here: CpuId, choose: impl Fn(CpuSet) -> Option<CpuId>) {
         self.platform.interleave();
-        if !self.balancer.pulls() || self.machine.idle.is_empty() {
+        if !self.balancer().pulls() || self.machine.idle.is_empty() {
             return;
         }
         while let Some(helper) = choose(self.machine.idle()) {

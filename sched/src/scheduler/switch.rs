@@ -1,20 +1,27 @@
 //! From one thread to the next.
 
-use super::cpu::Queue;
+use super::cpu::{Queue, since};
+use crate::balance::{Amount, Move};
 use crate::entity::Slice;
-use crate::{Cause, Core, Enqueue, Entity, Kind, Placement, Platform, Runnable, Thread};
+use crate::measure::Wait;
+use crate::{Cause, Class, Core, Enqueue, Entity, Kind, Placement, Platform, Policy, Runnable, Thread};
 use alloc::sync::Arc;
 use core::ops::Deref;
 use core::sync::atomic::Ordering::{AcqRel, Relaxed};
-use formats::{CpuId, Instant};
+use formats::trace::{self, Event, Left};
+use formats::{CpuId, Duration, Instant, ThreadId};
 
 /// Why a thread may leave its CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leave {
     /// It would go on, but another may be due; or it is the idle thread that asks for work.
     Preempt,
+    /// As `Preempt`, but it has not retired an instruction since it was dispatched: it goes on whatever waits (R3, R5).
+    Hold,
     /// It gives way to any other that waits.
     Yield,
+    /// It is about to run another program, and may do so elsewhere.
+    Exec,
     /// It has announced that it sleeps.
     Block,
     /// It never comes back.
@@ -52,6 +59,9 @@ impl<P: Platform> Core<P> {
         if why == Leave::Yield && self.machine.waiting(here) == 0 && !self.needs_reschedule(here) {
             return None;
         }
+        if why == Leave::Exec && !self.would_move_for_exec(here) {
+            return None;
+        }
         self.choose_next(here, why)
     }
 
@@ -59,6 +69,7 @@ impl<P: Platform> Core<P> {
         let cpu = self.cpu(here);
         // Before looking at the queue: who enqueues later raises the flag again.
         let called = cpu.needs_reschedule.load(Relaxed) && cpu.needs_reschedule.swap(false, AcqRel);
+        self.balance_if_due(here);
         let now = self.platform.now();
         let mut queue = self.lock(here);
         let current = queue.current();
@@ -70,20 +81,31 @@ impl<P: Platform> Core<P> {
                 cpu.needs_reschedule.fetch_or(called, Relaxed);
                 return None;
             }
-            Leave::Block | Leave::Exit => false,
-            Leave::Preempt | Leave::Yield => idle || self.may_stay(current.thread(), here, queue.online),
+            Leave::Block | Leave::Exit | Leave::Exec => false,
+            Leave::Preempt | Leave::Hold | Leave::Yield => {
+                idle || self.may_stay(current.thread(), here, queue.online)
+            }
         };
-        if stays && why == Leave::Preempt && self.in_first_run(current) {
-            return None;
+        let involuntary = matches!(why, Leave::Preempt | Leave::Hold);
+        if stays && involuntary && self.in_first_run(current) {
+            // Only a higher class may cut a first run short, and only once there was an instruction (R5).
+            if why == Leave::Hold || !queue.is_outranked(now) {
+                return None;
+            }
         }
         self.settle(here, &mut queue, now);
-        let competes = stays && why == Leave::Preempt && !idle;
+        if !stays {
+            queue.depart();
+        }
+        let competes = stays && involuntary && !idle;
         if let Some(next) = self.next_of(here, &mut queue, competes, now) {
             return Some(self.dispatch(here, queue, next, why, now));
         }
         if stays && !idle {
+            let expired = queue.current().slice.expired;
             restart_expired_slice(queue.current_mut());
-            return None;
+            drop(queue);
+            return if expired || why == Leave::Yield { self.take_turn(here, why) } else { None };
         }
         drop(queue);
         if idle {
@@ -94,26 +116,40 @@ impl<P: Platform> Core<P> {
                 self.machine.idle.remove(here);
             }
         }
-        let stolen = self.steal(here);
+        self.steal(here);
         let now = self.platform.now();
         let mut queue = self.lock(here);
-        if let Some(next) = stolen {
-            if self.may_stay(next.thread(), here, queue.online) {
-                return Some(self.dispatch(here, queue, next, why, now));
-            }
-            // Its affinity changed while it was in hand.
-            drop(queue);
-            self.settle_in(next, Placement::Move, Cause::Affinity, Enqueue::Migrate, here);
-            queue = self.lock(here);
-        }
         self.settle(here, &mut queue, now);
         let next = match self.next_of(here, &mut queue, false, now) {
             Some(next) => next,
-            // The idle thread found nothing.
-            None if idle => return None,
+            None if idle => {
+                drop(queue);
+                self.note_idle(here, now);
+                return None;
+            }
             None => queue.idle.take()?,
         };
         Some(self.dispatch(here, queue, next, why, now))
+    }
+
+    /// With a queue that all CPUs share: the current thread's turn is over, and another may wait elsewhere.
+    fn take_turn(&self, here: CpuId, why: Leave) -> Option<Switch> {
+        if !self.balancer().shares_queue() || !self.machine.has_waiting() || !self.steal(here) {
+            return None;
+        }
+        let now = self.platform.now();
+        let mut queue = self.lock(here);
+        self.settle(here, &mut queue, now);
+        let next = self.next_of(here, &mut queue, false, now)?;
+        Some(self.dispatch(here, queue, next, why, now))
+    }
+
+    /// The idle thread has found nothing. If others wait all the same, work is not conserved.
+    fn note_idle(&self, here: CpuId, now: Instant) {
+        if self.machine.has_waiting() && self.machine.is_idle(here) {
+            self.machine.violations.begin(now);
+        }
+        self.machine.violations.look(now, &self.machine);
     }
 
     /// Disposes of the thread that ran before: it may be picked again from now on, sleeps, or is dead. The next thread
@@ -126,7 +162,11 @@ impl<P: Platform> Core<P> {
             return None;
         }
         match why {
-            Leave::Preempt | Leave::Yield => {
+            Leave::Exec => {
+                drop(queue);
+                self.settle_in(token, Placement::Exec, Cause::Exec, Enqueue::Migrate, here);
+            }
+            Leave::Preempt | Leave::Hold | Leave::Yield => {
                 if !self.may_stay(token.thread(), here, queue.online) {
                     let cause = if queue.online { Cause::Affinity } else { Cause::Offline };
                     drop(queue);
@@ -137,6 +177,7 @@ impl<P: Platform> Core<P> {
                 let enqueue = if why == Leave::Yield { Enqueue::Yield } else { Enqueue::Preempt };
                 let since = queue.since;
                 queue.push(here, token, enqueue, since, &self.machine);
+                self.note_oldest(here, &queue);
                 drop(queue);
                 self.offer(here, &affinity, here);
             }
@@ -177,59 +218,172 @@ impl<P: Platform> Core<P> {
         why: Leave,
         now: Instant,
     ) -> Switch {
+        self.settle(here, &mut queue, now);
+        self.note_waited(here, &mut queue, &mut next, now);
         let entity = next.entity();
         entity.first_run.dispatch();
         entity.slice = Slice::FRESH;
         let idle = entity.is_idle();
+        let (policy, id) = (*entity.policy(), shown(entity));
         let incoming = next.thread().clone();
-        self.settle(here, &mut queue, now);
+        let ran = since(now, queue.dispatched);
         queue.dispatched = now;
         let token = queue.current.replace(next).expect("an online CPU has a current thread");
         let previous = token.thread().clone();
         let counters = &self.cpu(here).counters;
         counters.switches.bump();
         let was_idle = token.is_idle();
-        if why == Leave::Preempt && !was_idle {
-            counters.preemptions.bump();
+        if !was_idle {
+            let involuntary = matches!(why, Leave::Preempt | Leave::Hold);
+            previous.stats.left(!involuntary);
+            queue.delays.slices.record(ran.as_ticks());
+            if involuntary {
+                counters.preemptions.bump();
+            }
         }
+        let left = shown(&token);
         queue.outgoing = Some((token, why));
+        queue.export(here, &self.machine);
+        self.note_oldest(here, &queue);
         drop(queue);
-        if was_idle != idle {
-            self.machine.set_busy(here, !idle);
-        }
+        self.machine.set_current(here, !idle, rank_of(&policy, idle));
+        self.platform.trace(here, || Event::Switch {
+            previous: left,
+            next: id,
+            why: left_for(why, was_idle),
+        });
         if was_idle {
             self.machine.idle.remove(here);
             self.pass_on(here);
         }
+        self.machine.violations.look(now, &self.machine);
         Switch { previous, next: incoming }
     }
 
-    /// Takes a thread from another CPU's queue.
-    fn steal(&self, here: CpuId) -> Option<Runnable> {
-        if !self.machine.is_online(here) {
-            return None;
+    /// Measures how long `next` has waited.
+    fn note_waited(&self, here: CpuId, queue: &mut Queue, next: &mut Runnable, now: Instant) {
+        let wait = core::mem::replace(&mut next.entity().wait, Wait::NONE);
+        let Some(at) = wait.since else { return };
+        let delay = since(now, at);
+        queue.delays.run_delay.record(delay.as_ticks());
+        if wait.woken {
+            queue.delays.wake_latency.record(delay.as_ticks());
         }
-        let victims = self.balancer.on_idle(here, &self.machine);
-        self.platform.interleave();
-        victims.iter().find_map(|victim| self.steal_from(victim, here))
+        let violations = self.machine.violations.total(now);
+        let violation = violations.checked_sub(wait.violations).unwrap_or(Duration::from_ticks(0)).min(delay);
+        if violation.as_ticks() != 0 {
+            self.cpu(here).counters.violation_ns.add(violation.as_ticks());
+        }
+        next.thread().stats.waited(delay, violation);
     }
 
-    fn steal_from(&self, victim: CpuId, here: CpuId) -> Option<Runnable> {
-        if victim == here || victim.index() >= self.cpus.len() || self.machine.waiting(victim) == 0 {
-            return None;
+    /// For balancers whose CPUs share a queue.
+    pub(super) fn note_oldest(&self, cpu: CpuId, queue: &Queue) {
+        if self.balancer().shares_queue()
+            && let Some(oldest) = queue.oldest()
+        {
+            self.machine.set_oldest(cpu, oldest);
         }
-        self.cpu(here).counters.steal_attempts.bump();
-        let mut queue = self.lock(victim);
-        let token = queue.give(victim, here, &self.machine)?;
-        if !token.may_run_on(here) {
+    }
+
+    /// Takes threads from other CPUs' queues to the one of `here`; whether any came.
+    fn steal(&self, here: CpuId) -> bool {
+        if !self.machine.is_online(here) || !self.machine.has_waiting() {
+            return false;
+        }
+        let victims = self.ask_on_idle(here);
+        self.platform.interleave();
+        let stolen = victims.iter().find_map(|victim| {
+            let stolen = self.move_some(victim, here, victims.amount(), Cause::Steal, here);
+            (stolen > 0).then_some(stolen)
+        });
+        self.platform.trace(here, || Event::Stole {
+            victims: victims.iter().len() as u32,
+            threads: stolen.unwrap_or(0) as u32,
+        });
+        if stolen.is_some() {
+            self.cpu(here).counters.steals_won.bump();
+        }
+        stolen.is_some()
+    }
+
+    /// Carries out what a balancer wants moved.
+    pub(super) fn carry_out(&self, wanted: Move, here: CpuId) {
+        let cause = if wanted.to == here { Cause::Pull } else { Cause::Push };
+        if wanted.to.index() < self.cpus.len() && self.machine.is_online(wanted.to) {
+            self.move_some(wanted.from, wanted.to, wanted.amount, cause, here);
+        }
+    }
+
+    /// Moves waiting threads from one queue to another, one by one; returns how many.
+    fn move_some(&self, from: CpuId, to: CpuId, amount: Amount, cause: Cause, here: CpuId) -> usize {
+        if from == to || from.index() >= self.cpus.len() || self.machine.waiting(from) == 0 {
+            return 0;
+        }
+        if cause == Cause::Steal {
+            self.cpu(here).counters.steal_attempts.bump();
+        }
+        let most = amount.of(self.machine.waiting(from) as usize);
+        (0..most).take_while(|_| self.move_one(from, to, cause, here)).count()
+    }
+
+    fn move_one(&self, from: CpuId, to: CpuId, cause: Cause, here: CpuId) -> bool {
+        let mut queue = self.lock(from);
+        let Some(token) = queue.give(from, to, &self.machine) else { return false };
+        if !token.may_run_on(to) {
             self.cpu(here).counters.repairs.bump();
             let since = queue.since;
-            queue.push(victim, token, Enqueue::Migrate, since, &self.machine);
-            return None;
+            queue.push(from, token, Enqueue::Migrate, since, &self.machine);
+            return false;
         }
+        self.note_oldest(from, &queue);
         drop(queue);
-        self.migrate(&token, here, Cause::Steal);
-        Some(token)
+        self.migrate(&token, to, cause);
+        if let Err(token) = self.arrive(token, to, cause, here) {
+            // Its affinity changed while it was in hand, or the CPU went offline.
+            self.settle_in(token, Placement::Move, Cause::Affinity, Enqueue::Migrate, here);
+        }
+        true
+    }
+
+    /// Puts a token whose thread bears the number of `to` into its queue. One that `here` took for itself is not announced
+    /// to anybody: it is about to be picked.
+    fn arrive(&self, token: Runnable, to: CpuId, cause: Cause, here: CpuId) -> Result<(), Runnable> {
+        if cause != Cause::Steal || to != here {
+            return self.land(token, to, Enqueue::Migrate, here);
+        }
+        let now = self.platform.now();
+        let mut queue = self.lock(to);
+        if !self.may_stay(token.thread(), to, queue.online) {
+            return Err(token);
+        }
+        queue.push(to, token, Enqueue::Migrate, now, &self.machine);
+        Ok(())
+    }
+}
+
+/// The number by which a trace knows a thread: 0 for the idle ones.
+fn shown(entity: &Entity) -> ThreadId {
+    if entity.is_idle() { ThreadId(0) } else { entity.id() }
+}
+
+fn left_for(why: Leave, was_idle: bool) -> trace::Left {
+    match why {
+        _ if was_idle => Left::Idle,
+        Leave::Preempt | Leave::Hold => Left::Preempted,
+        Leave::Yield | Leave::Exec => Left::Yielded,
+        Leave::Block => Left::Slept,
+        Leave::Exit => Left::Exited,
+    }
+}
+
+/// How urgent what runs on a CPU is: [`MachineView::rank`](crate::MachineView).
+fn rank_of(policy: &Policy, idle: bool) -> u32 {
+    match policy.class() {
+        _ if idle => 0,
+        Class::Fair => 0,
+        Class::RealTime => policy.priority().into(),
+        Class::Deadline => 100,
     }
 }
 

@@ -5,6 +5,7 @@ use crate::entity::Slice;
 use crate::first_run::{LIVELOCK_DISPATCHES, Livelock, Progress, Verdict};
 use crate::{Core, Platform, Timer};
 use core::sync::atomic::Ordering::Relaxed;
+use formats::trace::{Event, Ticked};
 use formats::{CpuId, Duration, Instant};
 
 /// What the timer handler does next.
@@ -29,7 +30,7 @@ impl<P: Platform> Core<P> {
         cpu.counters.ticks.bump();
         let mut queue = self.lock(here);
         self.settle(here, &mut queue, now);
-        let waiting = queue.waiting() > 0;
+        let waiting = queue.waiting() > 0 || self.balancer().shares_queue() && self.machine.has_waiting();
         if queue.current().is_idle() {
             return self.answer(here, waiting);
         }
@@ -37,17 +38,22 @@ impl<P: Platform> Core<P> {
             cpu.counters.no_progress_ticks.bump();
         }
         let (config, ran) = (&self.config, since(now, queue.dispatched));
-        let slice = queue.slice().map(|slice| slice.max(config.tick));
+        let slice = queue.slice();
         let current = queue.current_mut();
         let verdict = current.first_run.tick(progress, ran, config.tick, config.first_run);
         if current.first_run.is_complete() && !current.thread().first_run.load(Relaxed) {
             current.thread().first_run.store(true, Relaxed);
             cpu.counters.first_runs.bump();
         }
+        let thread = current.id();
+        self.platform.trace(here, || Event::Tick { thread, verdict: ticked(verdict) });
         match verdict {
             Verdict::Charge => {}
             Verdict::Grant => {
                 current.slice = Slice::FRESH;
+                if waiting {
+                    cpu.counters.first_runs_delaying.bump();
+                }
                 return Tick::Continue;
             }
             Verdict::Spare => return Tick::Continue,
@@ -91,7 +97,11 @@ impl<P: Platform> Core<P> {
         if queue.waiting() == 0 || current.is_idle() {
             return None;
         }
-        let slice = queue.slice()?.max(self.config.tick).as_ticks();
+        let mut slice = queue.slice()?;
+        if !current.first_run.is_complete() {
+            slice = slice.max(self.config.tick);
+        }
+        let slice = slice.as_ticks();
         let left = slice.saturating_sub(current.slice_used().as_ticks());
         Some(queue.since + Duration::from_ticks(left))
     }
@@ -102,5 +112,14 @@ impl<P: Platform> Core<P> {
         }
         self.cpu(here).needs_reschedule.store(true, Relaxed);
         Tick::Reschedule
+    }
+}
+
+fn ticked(verdict: Verdict) -> Ticked {
+    match verdict {
+        Verdict::Charge | Verdict::Livelock { .. } => Ticked::Charged,
+        Verdict::Grant => Ticked::Granted,
+        Verdict::Spare => Ticked::Spared,
+        Verdict::Rearm => Ticked::Rearmed,
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::platform::Checked;
 use sched::{
-    Config, Core, CpuId, CpuSet, Kind, Leave, NewThread, Progress, Switch, Thread, ThreadId, Topology,
+    Config, Core, CpuId, CpuSet, Kind, Leave, NewThread, Policy, Progress, Switch, Thread, ThreadId, Topology,
 };
 use shuttle::sync::Arc as Shared;
 use shuttle::thread;
@@ -54,7 +54,13 @@ struct Machine {
 }
 
 fn new_thread(id: usize, kind: Kind) -> NewThread {
-    NewThread { id: ThreadId(id as u32), kind, affinity: CpuSet::ALL, nice: 0, task: Guest::new() }
+    NewThread {
+        id: ThreadId(id as u32),
+        kind,
+        affinity: CpuSet::ALL,
+        policy: Policy::default(),
+        task: Guest::new(),
+    }
 }
 
 /// Runs one thread per program; the first is started, and starts the others. Returns when all have ended.

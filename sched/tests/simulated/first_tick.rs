@@ -169,12 +169,16 @@ impl RunQueue for Impatient {
         self.0.remove(|entity| entity.may_run_on(to))
     }
 
-    fn preempts(&self, _: &Entity, _: &Entity) -> bool {
+    fn preempts(&self, _: &Entity) -> bool {
         true
     }
 
     fn slice(&self, _: &Entity) -> Option<Duration> {
         None
+    }
+
+    fn each(&self, visit: &mut dyn FnMut(&Entity)) {
+        self.0.iter().for_each(visit);
     }
 }
 

@@ -6,8 +6,8 @@
 
 use crate::platform::Sim;
 use sched::{
-    Config, Core, CpuId, CpuSet, Dead, Kind, Leave, NewThread, Progress, Switch, Thread, ThreadId, Tick,
-    Topology,
+    Config, Core, CpuId, CpuSet, Dead, Kind, Leave, NewThread, Policy, Progress, Switch, Thread, ThreadId,
+    Tick, Topology,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -317,7 +317,7 @@ impl Machine {
             Some(model) => {
                 let Doing::Leaving(_, why) = model.doing else { unreachable!("it was filtered") };
                 model.doing = match why {
-                    Leave::Preempt | Leave::Yield => Doing::Ready,
+                    Leave::Preempt | Leave::Hold | Leave::Yield | Leave::Exec => Doing::Ready,
                     Leave::Block if model.woken => Doing::Ready,
                     Leave::Block => Doing::Asleep,
                     Leave::Exit => Doing::Dead,
@@ -374,5 +374,5 @@ impl Machine {
 }
 
 fn new_thread(id: ThreadId, kind: Kind, affinity: CpuSet) -> NewThread {
-    NewThread { id, kind, affinity, nice: 0, task: Arc::new(()) }
+    NewThread { id, kind, affinity, policy: Policy::default(), task: Arc::new(()) }
 }

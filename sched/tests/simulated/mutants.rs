@@ -236,6 +236,10 @@ impl RunQueue for Wrong {
     fn slice(&self, _: &Entity) -> Option<Duration> {
         (self.fault != Fault::NoSlices).then(|| Config::default().quantum)
     }
+
+    fn each(&self, visit: &mut dyn FnMut(&Entity)) {
+        self.waiting.iter().for_each(visit);
+    }
 }
 
 macro_rules! wrong {

@@ -199,7 +199,13 @@ fn a_thread_that_is_discarded_unstarted_is_freed() {
     let machine = machine(1, stay());
     let task = std::sync::Arc::new(());
     let kind = sched::Kind::User;
-    let new = sched::NewThread { id: ThreadId(1), kind, affinity: CpuSet::ALL, nice: 0, task: task.clone() };
+    let new = sched::NewThread {
+        id: ThreadId(1),
+        kind,
+        affinity: CpuSet::ALL,
+        policy: sched::Policy::default(),
+        task: task.clone(),
+    };
     let thread = machine.core.spawn(new, A);
     machine.core.discard(&thread);
     machine.core.start(&thread, A);

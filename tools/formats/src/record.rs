@@ -9,7 +9,7 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 /// The version of this schema, in every `boot` event. It grows when a field changes its meaning or goes.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -58,9 +58,14 @@ pub struct Boot {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Scheduler {
     pub elapsed_ns: u64,
+    /// Times in which a thread waited on one CPU while another idled: in all, the longest, and how many.
+    pub violation_ns: u64,
+    pub longest_violation_ns: u64,
+    pub violations: u64,
     pub cpus: Vec<CpuStats>,
 }
 
+/// What was counted on one CPU.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct CpuStats {
     pub cpu: u32,
@@ -69,19 +74,64 @@ pub struct CpuStats {
     pub idle_ns: u64,
     pub ticks: u64,
     pub switches: u64,
+    /// Switches away from a thread that would have gone on.
     pub preemptions: u64,
     pub migrations_in: u64,
     pub migrations_out: u64,
+    /// `migrations_in` by cause.
+    pub migrations: Migrations,
+    /// Times that this CPU took threads from another when it was idle, and times that it tried.
     pub steals: u64,
     pub steal_attempts: u64,
     /// Reschedule interrupts that this CPU sent.
     pub kicks: u64,
-    /// New threads that were granted their first tick here.
+    /// Calls of the balancer on this CPU, and the time that they took.
+    pub balancer_calls: u64,
+    pub balancer_ns: u64,
+    /// How long threads waited here, in all, while another CPU idled that they could have had.
+    pub violation_ns: u64,
+    /// New threads that were granted their first tick here, and how many of those kept another waiting.
     pub first_runs: u64,
+    pub first_runs_delaying: u64,
     /// Ticks that found no user instruction retired since dispatch.
     pub no_progress_ticks: u64,
+    /// Proposals of a policy that could not be carried out as they were.
+    pub repairs: u64,
     /// From fork to the first user instruction, for threads that first ran here.
     pub first_run_latency_ns: Histogram,
+    /// From being made runnable to running.
+    pub run_delay_ns: Histogram,
+    /// The same for threads that were woken.
+    pub wake_latency_ns: Histogram,
+    /// From dispatch to leaving the CPU.
+    pub slice_ns: Histogram,
+}
+
+/// How many threads came to a CPU, by cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Migrations {
+    /// Placed elsewhere than where they were made.
+    pub fork: u64,
+    /// Moved when they began another program.
+    pub exec: u64,
+    /// Placed elsewhere than where they had slept.
+    pub wake: u64,
+    /// Taken by an idle CPU.
+    pub steal: u64,
+    /// Moved by periodic balancing, at the request of the CPU where they went.
+    pub pull: u64,
+    /// Moved by periodic balancing, at the request of another CPU.
+    pub push: u64,
+    /// Not allowed any more where they were.
+    pub affinity: u64,
+    /// Their CPU went offline.
+    pub offline: u64,
+}
+
+impl Migrations {
+    pub fn total(&self) -> u64 {
+        self.fork + self.exec + self.wake + self.steal + self.pull + self.push + self.affinity + self.offline
+    }
 }
 
 /// Resources in use before the program started and after it ended. They must agree.

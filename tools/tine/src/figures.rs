@@ -186,7 +186,7 @@ pub(crate) mod tests {
         vec![
             Event::User { thread: ThreadId(1), line: r#"{"program":"another"}"#.into() },
             Event::User { thread: ThreadId(1), line: line.into() },
-            Event::Scheduler(Scheduler { elapsed_ns: 4_000, cpus: vec![busy, idle] }),
+            Event::Scheduler(Scheduler { elapsed_ns: 4_000, cpus: vec![busy, idle], ..Scheduler::default() }),
         ]
     }
 

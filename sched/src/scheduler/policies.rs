@@ -1,0 +1,313 @@
+//! The policies in force: asking them, changing them while the machine runs, and finding those that fail.
+
+use super::cpu::{NEVER, since};
+use crate::{Balancer, Core, Entity, MachineView, Placement, Platform, ThreadView, Victims, balance, order};
+use alloc::boxed::Box;
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use formats::trace::Event;
+use formats::{CpuId, Duration, Instant, ThreadId};
+use once_cell::race::OnceBox;
+
+/// After so long, a thread that waits under an order that promises turns is starved.
+const STARVATION: Duration = Duration::from_secs(20);
+
+/// After so long, a balancer that promises to conserve work has broken the promise.
+const IDLENESS: Duration = Duration::from_secs(2);
+
+/// So many impossible proposals are no accident. (A few are: a CPU may go offline while a policy thinks.)
+const REPAIRS: u64 = 1_000;
+
+/// What takes over from a policy that failed.
+const FALLBACK_ORDER: &order::Entry = &order::ROUND_ROBIN;
+const FALLBACK_BALANCER: &balance::Entry = &balance::IDLE_STEAL;
+
+/// The policies that can be in force. A balancer is made when it is first chosen, and kept: whoever is asking it at the
+/// moment of a change may finish.
+pub(super) struct Policies {
+    balancers: Box<[Slot]>,
+    balancer: AtomicUsize,
+    order: AtomicUsize,
+    /// A balancer has panicked.
+    panicked: AtomicBool,
+    /// How many repairs there were when the balancer began its work.
+    repairs: AtomicU64,
+    orders: Box<[&'static order::Entry]>,
+}
+
+struct Slot {
+    entry: &'static balance::Entry,
+    policy: OnceBox<Box<dyn Balancer>>,
+}
+
+/// How a policy failed. `Display` says it in the words of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyFault {
+    /// A thread has waited too long under an order that promises turns.
+    Starved {
+        order: &'static str,
+        thread: ThreadId,
+        cpu: CpuId,
+        waited: Duration,
+    },
+    /// CPUs idle while threads wait, under a balancer that promises that none do.
+    Idle {
+        balancer: &'static str,
+        lasted: Duration,
+    },
+    /// It keeps proposing CPUs where threads may not run.
+    Impossible {
+        balancer: &'static str,
+        proposals: u64,
+    },
+    Panicked {
+        balancer: &'static str,
+    },
+}
+
+impl fmt::Display for PolicyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Starved { order, thread, cpu, waited } => {
+                write!(
+                    f,
+                    "the order `{order}` starves {thread}: it has waited on {cpu} for {} ms",
+                    waited.as_millis()
+                )
+            }
+            Self::Idle { balancer, lasted } => write!(
+                f,
+                "the balancer `{balancer}` leaves CPUs idle while threads wait, for {} ms now",
+                lasted.as_millis()
+            ),
+            Self::Impossible { balancer, proposals } => write!(
+                f,
+                "the balancer `{balancer}` has proposed CPUs where threads may not run, {proposals} times"
+            ),
+            Self::Panicked { balancer } => write!(f, "the balancer `{balancer}` panicked"),
+        }
+    }
+}
+
+impl Policies {
+    pub fn new(config: &crate::Config) -> Self {
+        let mut balancers: alloc::vec::Vec<_> = balance::balancers().to_vec();
+        let balancer = index_of(&mut balancers, config.balancer);
+        let mut orders: alloc::vec::Vec<_> = order::orders().to_vec();
+        let order = index_of(&mut orders, config.order);
+        Self {
+            balancers: balancers.into_iter().map(|entry| Slot { entry, policy: OnceBox::new() }).collect(),
+            balancer: AtomicUsize::new(balancer),
+            order: AtomicUsize::new(order),
+            panicked: AtomicBool::new(false),
+            repairs: AtomicU64::new(0),
+            orders: orders.into(),
+        }
+    }
+}
+
+/// Where `wanted` is in `all`; at the end, if it was not there.
+fn index_of<T>(all: &mut alloc::vec::Vec<&'static T>, wanted: &'static T) -> usize {
+    all.iter().position(|entry| core::ptr::eq(*entry, wanted)).unwrap_or_else(|| {
+        all.push(wanted);
+        all.len() - 1
+    })
+}
+
+impl<P: Platform> Core<P> {
+    fn slot(&self) -> &Slot {
+        &self.policies.balancers[self.policies.balancer.load(Relaxed)]
+    }
+
+    #[inline]
+    pub(super) fn balancer(&self) -> &dyn Balancer {
+        let slot = self.slot();
+        &**slot.policy.get_or_init(|| Box::new((slot.entry.new)(&self.config)))
+    }
+
+    /// The order in force.
+    pub fn order(&self) -> &'static order::Entry {
+        self.policies.orders[self.policies.order.load(Relaxed)]
+    }
+
+    /// The balancer in force.
+    pub fn balancer_entry(&self) -> &'static balance::Entry {
+        self.slot().entry
+    }
+
+    /// Asks the balancer; `None` if it panicked.
+    fn ask<T>(&self, here: CpuId, question: impl FnOnce(&dyn Balancer, &MachineView) -> T) -> Option<T> {
+        let counters = &self.cpu(here).counters;
+        let begun = self.platform.now();
+        let (mut question, mut answer) = (Some(question), None);
+        let survived = self.platform.protect(&mut || {
+            if let Some(question) = question.take() {
+                answer = Some(question(self.balancer(), &self.machine));
+            }
+        });
+        if !survived {
+            self.policies.panicked.store(true, SeqCst);
+        }
+        counters.balancer_calls.bump();
+        counters.balancer_ns.add(since(self.platform.now(), begun).as_ticks());
+        answer
+    }
+
+    pub(super) fn ask_place(&self, view: &ThreadView, why: Placement) -> CpuId {
+        let chosen =
+            self.ask(view.here, |balancer, machine| balancer.place(view, why, machine)).unwrap_or(view.last);
+        self.platform.trace(view.here, || Event::Placed {
+            thread: view.id,
+            chosen,
+            idle: self.machine.idle().len() as u32,
+            waiting_there: if chosen.index() < self.cpus.len() { self.machine.waiting(chosen) } else { 0 },
+            waiting_here: self.machine.waiting(view.here),
+        });
+        chosen
+    }
+
+    pub(super) fn ask_on_idle(&self, here: CpuId) -> Victims {
+        self.ask(here, |balancer, machine| balancer.on_idle(here, machine)).unwrap_or(Victims::NONE)
+    }
+
+    /// Periodic balancing, if it is due on `here`. Not for interrupt handlers.
+    pub fn balance_if_due(&self, here: CpuId) {
+        let cpu = self.cpu(here);
+        let now = self.platform.now();
+        if now.as_ticks() < cpu.next_balance.load(Relaxed) {
+            return;
+        }
+        let wanted = self.ask(here, |balancer, machine| balancer.on_balance(here, machine)).flatten();
+        if let Some(wanted) = wanted {
+            self.carry_out(wanted, here);
+        }
+        self.plan_balance(here, here);
+    }
+
+    /// Puts another balancer in force: from the next decision on, everywhere.
+    ///
+    /// # Errors
+    /// When `entry` is not one of [`balance::balancers`] nor the one with which the scheduler was made.
+    pub fn set_balancer(&self, entry: &'static balance::Entry, here: CpuId) -> Result<(), Unknown> {
+        let slots = &self.policies.balancers;
+        let index = slots.iter().position(|slot| core::ptr::eq(slot.entry, entry)).ok_or(Unknown)?;
+        let slot = &slots[index];
+        slot.policy.get_or_init(|| Box::new((entry.new)(&self.config)));
+        self.policies.balancer.store(index, SeqCst);
+        self.policies.repairs.store(self.all_repairs(), Relaxed);
+        self.policies.panicked.store(false, SeqCst);
+        self.platform.trace(here, || Event::Policy { order: false, number: index as u32 });
+        for cpu in self.machine.online().iter() {
+            self.plan_balance(cpu, here);
+            // It looks at the queues of others again, which it may have been told not to.
+            self.call(cpu, here);
+        }
+        Ok(())
+    }
+
+    pub(super) fn plan_balance(&self, cpu: CpuId, here: CpuId) {
+        let pause = self.ask(here, |balancer, machine| balancer.next_balance(cpu, machine)).flatten();
+        let next = pause.map_or(NEVER, |pause| (self.platform.now() + pause).as_ticks());
+        self.cpu(cpu).next_balance.store(next, Relaxed);
+    }
+
+    /// Puts another order in force: all that wait go over to it, CPU by CPU, each under its lock. Returns the longest time
+    /// that a queue was locked for it.
+    ///
+    /// # Errors
+    /// As [`set_balancer`](Self::set_balancer).
+    pub fn set_order(&self, entry: &'static order::Entry, here: CpuId) -> Result<Duration, Unknown> {
+        let orders = &self.policies.orders;
+        let index = orders.iter().position(|known| core::ptr::eq(*known, entry)).ok_or(Unknown)?;
+        self.policies.order.store(index, SeqCst);
+        let mut longest = Duration::from_ticks(0);
+        for cpu in CpuId::first(self.cpus.len()) {
+            let new = (entry.new)(&self.config);
+            let mut queue = self.lock(cpu);
+            let begun = self.platform.now();
+            if queue.current.is_some() {
+                self.settle(cpu, &mut queue, begun);
+            }
+            let old = queue.change_order(new, begun);
+            drop(queue);
+            longest = longest.max(since(self.platform.now(), begun));
+            drop(old);
+            if self.machine.is_online(cpu) {
+                // Its timer may be armed for a slice that is another one now.
+                self.call(cpu, here);
+            }
+        }
+        self.platform.trace(here, || Event::Policy { order: true, number: index as u32 });
+        Ok(longest)
+    }
+
+    fn all_repairs(&self) -> u64 {
+        CpuId::first(self.cpus.len()).map(|cpu| self.repairs(cpu)).sum()
+    }
+
+    /// Looks whether a policy fails. Takes the locks of all queues, one after the other, and looks at all threads that wait:
+    /// to be called now and then.
+    pub fn audit(&self) -> Option<PolicyFault> {
+        let now = self.platform.now();
+        let (order, entry) = (self.order(), self.balancer_entry());
+        if self.policies.panicked.load(SeqCst) {
+            return Some(PolicyFault::Panicked { balancer: entry.name });
+        }
+        let proposals = self.all_repairs() - self.policies.repairs.load(Relaxed).min(self.all_repairs());
+        if proposals >= REPAIRS {
+            return Some(PolicyFault::Impossible { balancer: entry.name, proposals });
+        }
+        if entry.conserves_work
+            && let Some(lasted) = self.machine.violations.present(now).filter(|lasted| *lasted > IDLENESS)
+        {
+            return Some(PolicyFault::Idle { balancer: entry.name, lasted });
+        }
+        if !order.preemptive {
+            return None;
+        }
+        self.machine.online().iter().find_map(|cpu| {
+            let mut starved = None;
+            self.lock(cpu).each(&mut |entity| {
+                let waited = entity.wait.since.map_or(Duration::from_ticks(0), |at| since(now, at));
+                if waited > STARVATION && entity.policy().class() == crate::Class::Fair {
+                    starved = Some((entity.id(), waited));
+                }
+            });
+            let (thread, waited) = starved?;
+            Some(PolicyFault::Starved { order: order.name, thread, cpu, waited })
+        })
+    }
+
+    /// Replaces a policy that has failed by one that is known to work.
+    pub fn replace(&self, fault: &PolicyFault, here: CpuId) {
+        let replaced = match fault {
+            PolicyFault::Starved { .. } => self.set_order(FALLBACK_ORDER, here).map(drop),
+            PolicyFault::Idle { .. } | PolicyFault::Impossible { .. } | PolicyFault::Panicked { .. } => {
+                self.set_balancer(FALLBACK_BALANCER, here)
+            }
+        };
+        debug_assert!(replaced.is_ok(), "the fallbacks are registered");
+    }
+
+    /// Calls `visit` for each thread that waits on `cpu`.
+    pub fn each_waiting(&self, cpu: CpuId, visit: &mut dyn FnMut(&Entity)) {
+        self.lock(cpu).each(visit);
+    }
+
+    /// When `here` must be interrupted although nothing happens: the end of a slice in one-shot mode is
+    /// [`slice_end`](Self::slice_end), a budget's or the next balancing is this.
+    pub fn next_event(&self, here: CpuId) -> Option<Instant> {
+        let balance = self.cpu(here).next_balance.load(Relaxed);
+        let balance = (balance != NEVER).then(|| Instant::from_ticks(balance));
+        if !self.machine.has_urgent(here) {
+            return balance;
+        }
+        let now = self.platform.now();
+        let event = self.lock(here).next_event(now);
+        event.into_iter().chain(balance).min()
+    }
+}
+
+/// A policy that the scheduler does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unknown;
