@@ -131,4 +131,14 @@ impl<P: Platform> Core<P> {
         }
         self.call(cpu, here);
     }
+
+    /// `cpu`, which was taken offline, may be given threads again. Its idle thread is still the one with which it was
+    /// brought online. Not while another call takes the same CPU offline.
+    pub fn set_online(&self, cpu: CpuId, here: CpuId) {
+        self.lock(cpu).online = true;
+        self.machine.online.insert(cpu);
+        self.plan_balance(cpu, here);
+        // It becomes one of the idle CPUs, which are called when work waits, by looking for work once.
+        self.call(cpu, here);
+    }
 }

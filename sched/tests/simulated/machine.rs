@@ -80,7 +80,10 @@ impl Machine {
                 .collect(),
             conserves_work: config.balancer.conserves_work,
         };
-        CpuId::first(cpus).for_each(|cpu| machine.online(cpu));
+        for cpu in CpuId::first(cpus) {
+            let idle = new_thread(ThreadId(10_000 + cpu.0), Kind::Idle, CpuSet::of(cpu));
+            machine.cpus[cpu.index()].idle = Some(machine.core.bring_online(cpu, idle));
+        }
         machine
     }
 
@@ -88,11 +91,10 @@ impl Machine {
         CpuId::first(self.cpus.len())
     }
 
-    pub fn online(&mut self, cpu: CpuId) {
-        let idle =
-            self.core.bring_online(cpu, new_thread(ThreadId(10_000 + cpu.0), Kind::Idle, CpuSet::of(cpu)));
-        self.cpus[cpu.index()] =
-            Cpu { idle: Some(idle), current: None, switching: false, halted: false, attention: true };
+    pub fn online(&mut self, cpu: CpuId, here: CpuId) -> Check {
+        self.enter(here)?;
+        self.core.set_online(cpu, here);
+        self.check()
     }
 
     /// The thread that runs on `cpu`; `None` when that idles.
