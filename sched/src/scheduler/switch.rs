@@ -52,8 +52,8 @@ impl<P: Platform> Core<P> {
     /// Decides what `here` does next; `None`: it goes on with its current thread. Called with interrupts off.
     ///
     /// With [`Leave::Block`], `None` means that a wake-up has come already. The idle thread calls it with
-    /// [`Leave::Preempt`] and may wait for an interrupt when the answer is `None`, provided that interrupts stay off
-    /// from before the call until it waits.
+    /// [`Leave::Preempt`] whenever it [should](Self::needs_reschedule), and may wait for an interrupt when it should not,
+    /// provided that interrupts stay off from before that question until it waits.
     #[inline]
     pub fn reschedule(&self, here: CpuId, why: Leave) -> Option<Switch> {
         if why == Leave::Yield && self.machine.waiting(here) == 0 && !self.needs_reschedule(here) {
@@ -99,7 +99,7 @@ impl<P: Platform> Core<P> {
         }
         let competes = stays && involuntary && !idle;
         if let Some(next) = self.next_of(here, &mut queue, competes, now) {
-            return Some(self.dispatch(here, queue, next, why, now));
+            return Some(self.dispatch(here, queue, next, why, false, now));
         }
         if stays && !idle {
             let expired = queue.current().slice.expired;
@@ -108,13 +108,12 @@ impl<P: Platform> Core<P> {
             return if expired || why == Leave::Yield { self.take_turn(here, why) } else { None };
         }
         drop(queue);
-        if idle {
-            // From here on, who makes a thread wait anywhere calls this CPU; and this CPU looks once more.
-            self.machine.idle.insert(here);
-            self.platform.interleave();
-            if !self.machine.is_online(here) {
-                self.machine.idle.remove(here);
-            }
+        // From here on, who makes a thread wait anywhere calls this CPU; and this CPU looks once more. It is in the mask
+        // already when the idle thread begins to run, which need not ask again before it sleeps.
+        self.machine.idle.insert(here);
+        self.platform.interleave();
+        if !self.machine.is_online(here) {
+            self.machine.idle.remove(here);
         }
         self.steal(here);
         let now = self.platform.now();
@@ -129,7 +128,7 @@ impl<P: Platform> Core<P> {
             }
             None => queue.idle.take()?,
         };
-        Some(self.dispatch(here, queue, next, why, now))
+        Some(self.dispatch(here, queue, next, why, true, now))
     }
 
     /// With a queue that all CPUs share: the current thread's turn is over, and another may wait elsewhere.
@@ -141,7 +140,7 @@ impl<P: Platform> Core<P> {
         let mut queue = self.lock(here);
         self.settle(here, &mut queue, now);
         let next = self.next_of(here, &mut queue, false, now)?;
-        Some(self.dispatch(here, queue, next, why, now))
+        Some(self.dispatch(here, queue, next, why, true, now))
     }
 
     /// The idle thread has found nothing. If others wait all the same, work is not conserved.
@@ -209,13 +208,15 @@ impl<P: Platform> Core<P> {
         queue.pick(here, competes, now, &self.machine)
     }
 
-    /// Makes `next` the current thread of `here` and the current one outgoing.
+    /// Makes `next` the current thread of `here` and the current one outgoing. `searched`: the queues of others were
+    /// looked at.
     fn dispatch(
         &self,
         here: CpuId,
         mut queue: super::Guard<'_, P>,
         mut next: Runnable,
         why: Leave,
+        searched: bool,
         now: Instant,
     ) -> Switch {
         self.settle(here, &mut queue, now);
@@ -245,14 +246,19 @@ impl<P: Platform> Core<P> {
         queue.outgoing = Some((token, why));
         queue.export(here, &self.machine);
         self.note_oldest(here, &queue);
-        drop(queue);
         self.machine.set_current(here, !idle, rank_of(&policy, idle));
+        drop(queue);
         self.platform.trace(here, || Event::Switch {
             previous: left,
             next: id,
             why: left_for(why, was_idle),
         });
-        if was_idle {
+        if idle {
+            self.note_idle(here, now);
+            return Switch { previous, next: incoming };
+        }
+        if was_idle || searched {
+            // It may have been called for another thread than the one that it found, and may have brought several.
             self.machine.idle.remove(here);
             self.pass_on(here);
         }

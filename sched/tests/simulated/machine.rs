@@ -238,8 +238,8 @@ impl Machine {
         self.reschedule(cpu, why)
     }
 
-    /// What the kernel of `cpu` does on its way out: it looks whether it should reschedule. The idle loop does so
-    /// whenever something woke it, and then waits.
+    /// What the kernel of `cpu` does on its way out, and the idle loop before it waits: it looks whether it should
+    /// reschedule.
     pub fn go_on(&mut self, cpu: CpuId) -> Check {
         self.finish(cpu)?;
         let state = &mut self.cpus[cpu.index()];
@@ -249,13 +249,11 @@ impl Machine {
         }
         state.attention = false;
         state.halted = false;
-        if state.current.is_none() {
-            self.reschedule(cpu, Leave::Preempt)?;
-            let state = &mut self.cpus[cpu.index()];
-            state.halted = state.current.is_none() && !state.switching;
-        } else if self.core.needs_reschedule(cpu) {
+        if self.core.needs_reschedule(cpu) {
             self.reschedule(cpu, Leave::Preempt)?;
         }
+        let state = &mut self.cpus[cpu.index()];
+        state.halted = state.current.is_none() && !state.switching;
         Ok(())
     }
 
