@@ -127,7 +127,6 @@ impl<P: Platform> Core<P> {
         let arms = self.config.timer == Timer::OneShot && first;
         queue.push(to, token, why, now, &self.machine);
         let preempts = self.preempts(&queue, now);
-        self.note_oldest(to, &queue);
         let waiting = queue.waiting() as u32;
         if alone {
             // With the lock held: `to` enters the mask again only after it has run this thread.

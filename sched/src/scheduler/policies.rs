@@ -170,8 +170,8 @@ impl<P: Platform> Core<P> {
         self.ask(here, |balancer, machine| balancer.on_idle(here, machine)).unwrap_or(Victims::NONE)
     }
 
-    /// Periodic balancing, if it is due on `here`. Not for interrupt handlers.
-    pub fn balance_if_due(&self, here: CpuId) {
+    /// Periodic balancing, if it is due on `here`, which then looks at its queue.
+    pub(super) fn balance_if_due(&self, here: CpuId) {
         let cpu = self.cpu(here);
         let now = self.platform.now();
         if now.as_ticks() < cpu.next_balance.load(Relaxed) {

@@ -56,7 +56,7 @@ impl<P: Platform> Core<P> {
     /// provided that interrupts stay off from before that question until it waits.
     #[inline]
     pub fn reschedule(&self, here: CpuId, why: Leave) -> Option<Switch> {
-        if why == Leave::Yield && self.machine.waiting(here) == 0 && !self.needs_reschedule(here) {
+        if why == Leave::Yield && !self.needs_reschedule(here) && !self.has_competitors(here) {
             return None;
         }
         if why == Leave::Exec && !self.would_move_for_exec(here) {
@@ -131,6 +131,12 @@ impl<P: Platform> Core<P> {
         Some(self.dispatch(here, queue, next, why, true, now))
     }
 
+    /// Whether a thread waits that might run here instead of the current one.
+    #[inline]
+    pub(super) fn has_competitors(&self, here: CpuId) -> bool {
+        self.machine.waiting(here) > 0 || self.machine.has_waiting() && self.balancer().shares_queue()
+    }
+
     /// With a queue that all CPUs share: the current thread's turn is over, and another may wait elsewhere.
     fn take_turn(&self, here: CpuId, why: Leave) -> Option<Switch> {
         if !self.balancer().shares_queue() || !self.machine.has_waiting() || !self.steal(here) {
@@ -168,15 +174,22 @@ impl<P: Platform> Core<P> {
             Leave::Preempt | Leave::Hold | Leave::Yield => {
                 if !self.may_stay(token.thread(), here, queue.online) {
                     let cause = if queue.online { Cause::Affinity } else { Cause::Offline };
+                    queue.export(here, &self.machine);
                     drop(queue);
                     self.settle_in(token, Placement::Move, cause, Enqueue::Migrate, here);
+                    return None;
+                }
+                if self.balancer().shares_queue() && token.policy().class() == Class::Fair {
+                    queue.part(&token);
+                    queue.export(here, &self.machine);
+                    drop(queue);
+                    self.settle_in(token, Placement::Turn, Cause::Push, Enqueue::Migrate, here);
                     return None;
                 }
                 let affinity = token.thread().affinity();
                 let enqueue = if why == Leave::Yield { Enqueue::Yield } else { Enqueue::Preempt };
                 let since = queue.since;
                 queue.push(here, token, enqueue, since, &self.machine);
-                self.note_oldest(here, &queue);
                 drop(queue);
                 self.offer(here, &affinity, here);
             }
@@ -245,7 +258,6 @@ impl<P: Platform> Core<P> {
         let left = shown(&token);
         queue.outgoing = Some((token, why));
         queue.export(here, &self.machine);
-        self.note_oldest(here, &queue);
         self.machine.set_current(here, !idle, rank_of(&policy, idle));
         drop(queue);
         self.platform.trace(here, || Event::Switch {
@@ -281,15 +293,6 @@ impl<P: Platform> Core<P> {
             self.cpu(here).counters.violation_ns.add(violation.as_ticks());
         }
         next.thread().stats.waited(delay, violation);
-    }
-
-    /// For balancers whose CPUs share a queue.
-    pub(super) fn note_oldest(&self, cpu: CpuId, queue: &Queue) {
-        if self.balancer().shares_queue()
-            && let Some(oldest) = queue.oldest()
-        {
-            self.machine.set_oldest(cpu, oldest);
-        }
     }
 
     /// Takes threads from other CPUs' queues to the one of `here`; whether any came.
@@ -342,10 +345,9 @@ impl<P: Platform> Core<P> {
             queue.push(from, token, Enqueue::Migrate, since, &self.machine);
             return false;
         }
-        self.note_oldest(from, &queue);
         drop(queue);
         self.migrate(&token, to, cause);
-        if let Err(token) = self.arrive(token, to, cause, here) {
+        if let Err(token) = self.arrive(token, to, here) {
             // Its affinity changed while it was in hand, or the CPU went offline.
             self.settle_in(token, Placement::Move, Cause::Affinity, Enqueue::Migrate, here);
         }
@@ -353,9 +355,9 @@ impl<P: Platform> Core<P> {
     }
 
     /// Puts a token whose thread bears the number of `to` into its queue. One that `here` took for itself is not announced
-    /// to anybody: it is about to be picked.
-    fn arrive(&self, token: Runnable, to: CpuId, cause: Cause, here: CpuId) -> Result<(), Runnable> {
-        if cause != Cause::Steal || to != here {
+    /// to anybody: `here` is about to pick.
+    fn arrive(&self, token: Runnable, to: CpuId, here: CpuId) -> Result<(), Runnable> {
+        if to != here {
             return self.land(token, to, Enqueue::Migrate, here);
         }
         let now = self.platform.now();

@@ -6,8 +6,8 @@
 
 use crate::platform::Sim;
 use sched::{
-    Config, Core, CpuId, CpuSet, Dead, Kind, Leave, NewThread, Policy, Progress, Switch, Thread, ThreadId,
-    Tick, Topology,
+    Config, Core, CpuId, CpuSet, Dead, Kind, Leave, NewThread, Platform, Policy, Progress, Switch, Thread,
+    ThreadId, Tick, Topology,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,17 +72,25 @@ impl Machine {
     /// All CPUs online and idle.
     pub fn new(topology: Topology, config: Config) -> Self {
         let cpus = topology.cpus();
+        Self::with_online(topology, config, cpus)
+    }
+
+    /// The first `online` CPUs online and idle; the others have never started.
+    pub fn with_online(topology: Topology, config: Config, online: usize) -> Self {
+        let cpus = topology.cpus();
         let mut machine = Self {
             core: Core::new(Sim::new(cpus), topology, config),
             threads: BTreeMap::new(),
             cpus: CpuId::first(cpus)
-                .map(|_| Cpu { idle: None, current: None, switching: false, halted: false, attention: true })
+                .map(|_| Cpu { idle: None, current: None, switching: false, halted: true, attention: false })
                 .collect(),
             conserves_work: config.balancer.conserves_work,
         };
-        for cpu in CpuId::first(cpus) {
+        for cpu in CpuId::first(online) {
             let idle = new_thread(ThreadId(10_000 + cpu.0), Kind::Idle, CpuSet::of(cpu));
-            machine.cpus[cpu.index()].idle = Some(machine.core.bring_online(cpu, idle));
+            let state = &mut machine.cpus[cpu.index()];
+            state.idle = Some(machine.core.bring_online(cpu, idle));
+            (state.halted, state.attention) = (false, true);
         }
         machine
     }
@@ -137,6 +145,9 @@ impl Machine {
     pub fn tick(&mut self, cpu: CpuId, progress: Progress) -> Result<Tick, String> {
         self.enter(cpu)?;
         self.core.platform().advance(self.core.config().tick.as_ticks());
+        if self.core.next_event(cpu).is_some_and(|event| event <= self.core.platform().now()) {
+            self.core.request_reschedule(cpu);
+        }
         let answer = self.core.tick(cpu, progress);
         if let Some(id) = self.running(cpu) {
             let guarantee = self.core.config().first_run;
@@ -163,6 +174,11 @@ impl Machine {
 
     pub fn exit(&mut self, cpu: CpuId) -> Check {
         self.leave(cpu, Leave::Exit)
+    }
+
+    /// The thread on `cpu` is about to run another program.
+    pub fn exec(&mut self, cpu: CpuId) -> Check {
+        self.leave(cpu, Leave::Exec)
     }
 
     pub fn sleep(&mut self, cpu: CpuId) -> Check {
@@ -308,6 +324,8 @@ impl Machine {
             return Ok(());
         }
         let dead: Option<Dead> = self.core.finish_switch(cpu);
+        // It is in its kernel still, and looks at the flag before it leaves that.
+        self.cpus[cpu.index()].attention |= self.core.needs_reschedule(cpu);
         let mut leaving =
             self.threads.values_mut().filter(|m| matches!(m.doing, Doing::Leaving(at, _) if at == cpu));
         let left = leaving.next();
