@@ -80,7 +80,8 @@ impl<P: Platform> Core<P> {
             }
             // The balancer is for the fair class: these go where they disturb least.
             Class::RealTime => self.least_urgent(thread.cpu(), &allowed),
-            Class::Deadline => thread.home(),
+            Class::Deadline if allowed.contains(thread.home()) => thread.home(),
+            Class::Deadline => self.least_urgent(thread.cpu(), &allowed),
         };
         if allowed.contains(proposed) {
             return proposed;
