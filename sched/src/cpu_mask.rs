@@ -38,6 +38,12 @@ impl CpuMask {
         self.0.iter().all(|word| word.load(SeqCst) == 0)
     }
 
+    /// Whether a CPU is in both.
+    #[inline]
+    pub fn intersects(&self, set: &CpuSet) -> bool {
+        self.0.iter().zip(set.words()).any(|(word, other)| word.load(SeqCst) & other != 0)
+    }
+
     /// Adds `cpu`; whether it was not there before.
     pub fn insert(&self, cpu: CpuId) -> bool {
         let bit = 1 << (cpu.0 % 64);

@@ -21,6 +21,8 @@ pub struct Entity {
     ran: Duration,
     pub(crate) slice: Slice,
     pub(crate) wait: Wait,
+    /// It waits, and any CPU may take it.
+    pub(crate) free: Cell<bool>,
     /// Which order its [`Fair`] figures are of.
     pub(crate) order_version: u32,
     pub(crate) fair: Fair,
@@ -202,6 +204,7 @@ impl Runnable {
             ran: Duration::from_ticks(0),
             slice: Slice::FRESH,
             wait: Wait::NONE,
+            free: Cell::new(false),
             order_version: 0,
             fair: Fair::default(),
             competes: Cell::new(false),

@@ -39,6 +39,12 @@ impl Counter {
         self.add(1);
     }
 
+    /// As [`add`](Self::add), for a figure that is only ever written under the lock of the CPU's queue: without a locked
+    /// instruction.
+    pub fn add_locked(&self, count: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
+    }
+
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }

@@ -1,12 +1,12 @@
 //! A thread as everybody outside the run queues sees it.
 
 use crate::measure::ThreadStats;
+use crate::policy::SharedPolicy;
 use crate::{Class, Policy, cpu_mask::CpuMask, wait::WaitState};
 use alloc::sync::Arc;
 use core::any::Any;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use crossbeam_utils::atomic::AtomicCell;
 use formats::{CpuId, CpuSet, Duration, Instant, ThreadId};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +55,12 @@ pub struct Thread {
     kind: Kind,
     task: Arc<dyn Any + Send + Sync>,
     affinity: CpuMask,
-    policy: AtomicCell<Policy>,
+    policy: SharedPolicy,
     pub(crate) policy_version: AtomicU32,
     /// What it has booked as a thread of the deadline class: see [`Booking`].
     booking: AtomicU64,
+    /// There are CPUs where it may not run.
+    restricted: AtomicBool,
     /// Where its token is or is going: written by whoever holds the token in hand, before it locks that CPU's queue.
     cpu: AtomicU32,
     pub(crate) wait: WaitState,
@@ -77,9 +79,10 @@ impl Thread {
             kind: new.kind,
             task: new.task,
             affinity: CpuMask::new(new.affinity.and(&machine)),
-            policy: AtomicCell::new(new.policy),
+            policy: SharedPolicy::new(new.policy),
             policy_version: AtomicU32::new(0),
             booking: AtomicU64::new(0),
+            restricted: AtomicBool::new(new.affinity.and(&machine) != machine),
             cpu: AtomicU32::new(here.0),
             wait: match new.kind {
                 Kind::User => WaitState::new(),
@@ -111,8 +114,22 @@ impl Thread {
         self.affinity.load()
     }
 
-    pub(crate) fn store_affinity(&self, set: CpuSet) {
+    /// `machine`: all CPUs.
+    pub(crate) fn store_affinity(&self, set: CpuSet, machine: CpuSet) {
+        let set = set.and(&machine);
         self.affinity.store(set);
+        self.restricted.store(set != machine, SeqCst);
+    }
+
+    /// Whether any CPU may take it from where it waits. One that has booked
+    /// bandwidth stays where that is.
+    pub(crate) fn is_free(&self) -> bool {
+        !self.restricted.load(SeqCst) && self.booking().is_none()
+    }
+
+    /// Whether a CPU of `set` may take it from where it waits.
+    pub(crate) fn may_be_taken_to(&self, set: &CpuSet) -> bool {
+        self.affinity.intersects(set) && self.booking().is_none()
     }
 
     /// How it competes.
@@ -126,7 +143,7 @@ impl Thread {
     }
 
     pub(crate) fn policy_class(&self) -> Class {
-        self.policy().class()
+        self.policy.class()
     }
 
     /// What it has booked.

@@ -58,11 +58,18 @@ impl Classes {
                 why = Enqueue::Policy;
             }
         }
-        if thread.policy().class() == Class::Fair && thread.order_version != self.order_version {
+        if thread.policy().class() != Class::Fair {
+            return why;
+        }
+        if thread.order_version != self.order_version {
             thread.entity().refresh_order(self.order_version);
             if why != Enqueue::Fork {
                 why = Enqueue::Order;
             }
+        }
+        if matches!(why, Enqueue::Preempt | Enqueue::Yield) && !thread.competes.get() {
+            // It was to leave this CPU, and has departed; then it was allowed to stay.
+            why = Enqueue::Policy;
         }
         why
     }
