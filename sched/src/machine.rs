@@ -66,37 +66,45 @@ impl MachineView {
     }
 
     /// The CPUs that run threads.
+    #[inline]
     pub fn online(&self) -> CpuSet {
         self.online.load()
     }
 
+    #[inline]
     pub fn is_online(&self, cpu: CpuId) -> bool {
         self.online.contains(cpu)
     }
 
     /// The CPUs that sleep for want of work and that nobody has called yet.
+    #[inline]
     pub fn idle(&self) -> CpuSet {
         self.idle.load()
     }
 
+    #[inline]
     pub fn is_idle(&self, cpu: CpuId) -> bool {
         self.idle.contains(cpu)
     }
 
     /// The CPUs on which threads wait for their turn.
+    #[inline]
     pub fn loaded(&self) -> CpuSet {
         self.loaded.load()
     }
 
+    #[inline]
     pub(crate) fn has_idle(&self) -> bool {
         !self.idle.is_empty()
     }
 
+    #[inline]
     pub(crate) fn has_waiting(&self) -> bool {
         !self.loaded.is_empty()
     }
 
     /// Whether a thread waits that any CPU may take.
+    #[inline]
     pub(crate) fn has_free(&self) -> bool {
         !self.free.is_empty()
     }
@@ -113,6 +121,7 @@ impl MachineView {
     }
 
     /// How many threads wait or run on `cpu`.
+    #[inline]
     pub fn load(&self, cpu: CpuId) -> u32 {
         self.waiting(cpu) + self.cpus[cpu.index()].busy.load(Relaxed)
     }
@@ -122,11 +131,13 @@ impl MachineView {
         self.cpus[cpu.index()].weight.load(Relaxed)
     }
 
+    #[inline]
     pub(crate) fn has_urgent(&self, cpu: CpuId) -> bool {
         self.cpus[cpu.index()].urgent.load(Relaxed)
     }
 
     /// The real-time priority of what runs on `cpu`: 0 for the fair class and idle, 100 for the deadline class.
+    #[inline]
     pub(crate) fn rank(&self, cpu: CpuId) -> u32 {
         self.cpus[cpu.index()].rank.load(Relaxed)
     }
@@ -149,6 +160,7 @@ impl MachineView {
     }
 
     /// Whether a thread of the deadline class runs on `cpu`.
+    #[inline]
     pub(crate) fn runs_deadline(&self, cpu: CpuId) -> bool {
         self.rank(cpu) > 99
     }
@@ -164,6 +176,7 @@ impl MachineView {
     }
 
     /// With the lock of `cpu` held: what waits there, `free` of it for any CPU to take.
+    #[inline]
     pub(crate) fn set_waiting(&self, cpu: CpuId, waiting: usize, free: usize, weight: u64, urgent: bool) {
         let exported = &self.cpus[cpu.index()];
         exported.urgent.store(urgent, Relaxed);
@@ -181,6 +194,7 @@ impl MachineView {
         show(&self.free, cpu, was_free, free != 0);
     }
 
+    #[inline]
     pub(crate) fn set_current(&self, cpu: CpuId, busy: bool, rank: u32) {
         self.cpus[cpu.index()].busy.store(busy.into(), Relaxed);
         self.cpus[cpu.index()].rank.store(rank, Relaxed);

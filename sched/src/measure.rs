@@ -63,6 +63,7 @@ fn add(figure: &AtomicU64, count: u64) {
 }
 
 impl ThreadStats {
+    #[inline]
     pub(crate) fn waited(&self, delay: Duration, violation: Duration) {
         let delay = delay.as_ticks();
         add(&self.run_delay_ns, delay);
@@ -74,6 +75,7 @@ impl ThreadStats {
         bucket.store(bucket.load(Relaxed).saturating_add(1), Relaxed);
     }
 
+    #[inline]
     pub(crate) fn left(&self, voluntarily: bool) {
         add(if voluntarily { &self.voluntary } else { &self.involuntary }, 1);
     }
@@ -128,6 +130,7 @@ pub struct Violations {
 
 impl Violations {
     /// A thread waits and a CPU idles that could have it, from `now` on.
+    #[inline]
     pub(crate) fn begin(&self, now: Instant) {
         if self.is_on() {
             return;
@@ -154,6 +157,7 @@ impl Violations {
     }
 
     /// How long there was one in all, up to `now`.
+    #[inline]
     pub fn total(&self, now: Instant) -> Duration {
         let since = self.since.load(Relaxed);
         let present = if since == 0 { 0 } else { now.as_ticks().saturating_sub(since) };

@@ -74,6 +74,7 @@ impl Policy {
         Self::Normal(Share::of_nice(nice))
     }
 
+    #[inline]
     pub fn class(&self) -> Class {
         match self {
             Self::Deadline(_) => Class::Deadline,
@@ -83,6 +84,7 @@ impl Policy {
     }
 
     /// 1 to 99 for the real-time class, 0 for others (man 7 sched).
+    #[inline]
     pub fn priority(&self) -> u8 {
         match self {
             Self::Fifo { priority } | Self::RoundRobin { priority } => *priority,
@@ -133,6 +135,7 @@ impl SharedPolicy {
         decode(core::array::from_fn(|word| self.0[word].load(SeqCst)))
     }
 
+    #[inline]
     pub fn class(&self) -> Class {
         match self.0[0].load(SeqCst) & 0xff {
             DEADLINE => Class::Deadline,

@@ -42,6 +42,7 @@ impl Booking {
         u64::from(self.cpu.0) << 32 | u64::from(self.bandwidth)
     }
 
+    #[inline]
     fn unpack(word: u64) -> Option<Self> {
         (word != 0).then_some(Self { cpu: CpuId((word >> 32) as u32), bandwidth: word as u32 })
     }
@@ -97,10 +98,12 @@ impl Thread {
         }
     }
 
+    #[inline]
     pub fn id(&self) -> ThreadId {
         self.id
     }
 
+    #[inline]
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -110,6 +113,7 @@ impl Thread {
         self.task.downcast_ref()
     }
 
+    #[inline]
     pub fn affinity(&self) -> CpuSet {
         self.affinity.load()
     }
@@ -123,11 +127,13 @@ impl Thread {
 
     /// Whether any CPU may take it from where it waits. One that has booked
     /// bandwidth stays where that is.
+    #[inline]
     pub(crate) fn is_free(&self) -> bool {
         !self.restricted.load(SeqCst) && self.booking().is_none()
     }
 
     /// Whether a CPU of `set` may take it from where it waits.
+    #[inline]
     pub(crate) fn may_be_taken_to(&self, set: &CpuSet) -> bool {
         self.affinity.intersects(set) && self.booking().is_none()
     }
@@ -142,11 +148,13 @@ impl Thread {
         self.policy_version.fetch_add(1, SeqCst);
     }
 
+    #[inline]
     pub(crate) fn policy_class(&self) -> Class {
         self.policy.class()
     }
 
     /// What it has booked.
+    #[inline]
     pub(crate) fn booking(&self) -> Option<Booking> {
         Booking::unpack(self.booking.load(SeqCst))
     }
@@ -172,6 +180,7 @@ impl Thread {
         CpuId(self.cpu.load(SeqCst))
     }
 
+    #[inline]
     pub(crate) fn set_cpu(&self, cpu: CpuId) {
         self.cpu.store(cpu.0, SeqCst);
     }

@@ -38,11 +38,13 @@ impl Classes {
     }
 
     /// How many wait that could run.
+    #[inline]
     pub fn waiting(&self) -> usize {
         self.fair_waiting + self.real_time_waiting + self.deadline.ready()
     }
 
     /// Whether any waits that is not of the fair class.
+    #[inline]
     pub fn has_urgent(&self) -> bool {
         self.real_time_waiting > 0 || !self.deadline.is_empty()
     }
@@ -202,6 +204,7 @@ impl Classes {
     }
 
     /// Gives new budgets to those whose period has come; whether there were any.
+    #[inline]
     pub fn replenish(&mut self, now: Instant) -> bool {
         self.deadline.replenish(now)
     }

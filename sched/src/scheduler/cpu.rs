@@ -75,10 +75,12 @@ impl Queue {
         }
     }
 
+    #[inline]
     pub fn current(&self) -> &Entity {
         self.current.as_ref().expect("the CPU was brought online, and its current is only ever replaced")
     }
 
+    #[inline]
     pub fn current_mut(&mut self) -> &mut Entity {
         self.current
             .as_mut()
@@ -86,6 +88,7 @@ impl Queue {
             .entity()
     }
 
+    #[inline]
     pub fn waiting(&self) -> usize {
         self.classes.waiting()
     }
@@ -170,6 +173,7 @@ impl Queue {
         thread
     }
 
+    #[inline]
     fn removed(&mut self, thread: &Entity) {
         self.weight -= u64::from(thread.weight());
         self.free -= usize::from(thread.free.replace(false));
@@ -193,6 +197,7 @@ impl Queue {
     }
 
     /// Says to the machine what it may know of this queue.
+    #[inline]
     pub fn export(&self, cpu: CpuId, machine: &MachineView) {
         let running = self.current.as_ref().filter(|current| !current.is_idle());
         let running = running.map_or(0, |current| u64::from(current.weight()));
@@ -226,6 +231,7 @@ impl Queue {
     }
 
     /// `next` runs from now on. Returns the thread that ran before.
+    #[inline]
     pub fn replace_current(&mut self, next: Runnable) -> Option<Runnable> {
         self.leaving = false;
         self.current.replace(next)
@@ -299,6 +305,7 @@ impl<P: Platform> Core<P> {
 }
 
 /// The time from `then` to `now`; zero if clocks disagree.
+#[inline]
 pub(super) fn since(now: Instant, then: Instant) -> Duration {
     now.checked_duration_since(then).unwrap_or(Duration::from_ticks(0))
 }

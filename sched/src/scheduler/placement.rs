@@ -169,10 +169,11 @@ impl<P: Platform> Core<P> {
 
     /// A thread waits on `cpu`: calls one idle CPU of `takers` to come and take it, if the balancer has idle CPUs do that.
     pub(super) fn offer(&self, cpu: CpuId, takers: &CpuSet, now: Instant, here: CpuId) {
-        if self.machine.idle.is_empty() {
+        self.platform.interleave();
+        if !self.machine.idle.intersects(takers) {
             return;
         }
-        self.note_waiting(takers, now);
+        self.machine.violations.begin(now);
         let topology = self.machine.topology();
         self.call_helper(here, |idle| {
             idle.and(takers).iter().min_by_key(|helper| topology.distance(cpu, *helper))

@@ -57,9 +57,7 @@ impl<P: Platform> Core<P> {
     /// provided that interrupts stay off from before that question until it waits.
     #[inline]
     pub fn reschedule(&self, here: CpuId, why: Leave) -> Option<Switch> {
-        let alone = !self.needs_reschedule(here) && !self.has_competitors(here);
-        // A thread of the deadline class gives its budget up even to nobody.
-        if why == Leave::Yield && alone && !self.machine.runs_deadline(here) {
+        if why == Leave::Yield && !self.may_yield(here) {
             return None;
         }
         if why == Leave::Exec && !self.would_move_for_exec(here) {
@@ -135,6 +133,13 @@ impl<P: Platform> Core<P> {
             None => queue.idle.take()?,
         };
         Some(self.dispatch(here, queue, next, why, true, now))
+    }
+
+    /// Whether it would make a difference if the thread that runs on `here` gave way.
+    #[inline]
+    pub fn may_yield(&self, here: CpuId) -> bool {
+        // A thread of the deadline class gives its budget up even to nobody.
+        self.needs_reschedule(here) || self.has_competitors(here) || self.machine.runs_deadline(here)
     }
 
     /// Whether a thread waits that might run here instead of the current one.

@@ -1,16 +1,9 @@
 //! Measuring whether work is conserved: whether a thread waits while a CPU idles that may run it.
 
 use crate::{Core, Platform};
-use formats::{CpuSet, Instant};
+use formats::Instant;
 
 impl<P: Platform> Core<P> {
-    /// A thread begins to wait that the CPUs of `takers` may take.
-    pub(super) fn note_waiting(&self, takers: &CpuSet, now: Instant) {
-        if self.machine.idle.intersects(takers) {
-            self.machine.violations.begin(now);
-        }
-    }
-
     /// A CPU has found nothing to run.
     pub(super) fn note_idle(&self, now: Instant) {
         if !self.machine.has_waiting() || !self.wastes() {
