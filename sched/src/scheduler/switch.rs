@@ -73,6 +73,7 @@ impl<P: Platform> Core<P> {
         self.balance_if_due(here);
         let now = self.platform.now();
         let mut queue = self.lock(here);
+        self.settle(here, &mut queue, now);
         queue.replenish(here, now, &self.machine);
         let current = queue.current();
         let idle = current.is_idle();
@@ -96,7 +97,6 @@ impl<P: Platform> Core<P> {
                 return None;
             }
         }
-        self.settle(here, &mut queue, now);
         if !stays {
             queue.depart();
         }
@@ -127,7 +127,7 @@ impl<P: Platform> Core<P> {
             Some(next) => next,
             None if idle => {
                 drop(queue);
-                self.note_idle(now);
+                self.look_for_waste(now);
                 return None;
             }
             None => queue.idle.take()?,
@@ -278,15 +278,17 @@ impl<P: Platform> Core<P> {
             why: left_for(why, was_idle),
         });
         if idle {
-            self.note_idle(now);
+            self.look_for_waste(now);
             return Switch { previous, next: incoming };
         }
         if was_idle || searched {
             // It may have been called for another thread than the one that it found, and may have brought several.
             self.machine.idle.remove(here);
             self.pass_on(here);
+            self.look_for_waste(now);
+        } else {
+            self.note_progress(now);
         }
-        self.note_progress(now);
         Switch { previous, next: incoming }
     }
 

@@ -4,8 +4,8 @@ use crate::{Core, Platform};
 use formats::Instant;
 
 impl<P: Platform> Core<P> {
-    /// A CPU has found nothing to run.
-    pub(super) fn note_idle(&self, now: Instant) {
+    /// A CPU has looked for work.
+    pub(super) fn look_for_waste(&self, now: Instant) {
         if !self.machine.has_waiting() || !self.wastes() {
             return self.end_violation(now);
         }

@@ -6,8 +6,8 @@
 
 use crate::platform::Sim;
 use sched::{
-    Config, Core, CpuId, CpuSet, Dead, Kind, Leave, NewThread, Platform, Policy, Progress, Switch, Thread,
-    ThreadId, Tick, Topology,
+    Class, Config, Core, CpuId, CpuSet, Dead, Kind, Leave, NewThread, Platform, Policy, Progress, Switch,
+    Thread, ThreadId, Tick, Topology, balance, order,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -145,9 +145,7 @@ impl Machine {
     pub fn tick(&mut self, cpu: CpuId, progress: Progress) -> Result<Tick, String> {
         self.enter(cpu)?;
         self.core.platform().advance(self.core.config().tick.as_ticks());
-        if self.core.next_event(cpu).is_some_and(|event| event <= self.core.platform().now()) {
-            self.core.request_reschedule(cpu);
-        }
+        self.fire_events();
         let answer = self.core.tick(cpu, progress);
         if let Some(id) = self.running(cpu) {
             let guarantee = self.core.config().first_run;
@@ -161,7 +159,8 @@ impl Machine {
             if guarantee && progress == STUCK && had {
                 ensure!(now == had, "a tick without progress ended the first run of {id}");
             }
-            if guarantee && !had && retired {
+            let fair = |model: &Model| model.thread.policy().class() == Class::Fair;
+            if guarantee && !had && retired && self.threads.values().all(fair) {
                 ensure!(answer == Tick::Continue, "the first tick of {id} was answered by {answer:?}");
             }
         }
@@ -174,6 +173,50 @@ impl Machine {
 
     pub fn exit(&mut self, cpu: CpuId) -> Check {
         self.leave(cpu, Leave::Exit)
+    }
+
+    /// The timers of all CPUs whose next event has come.
+    pub fn fire_events(&mut self) {
+        let now = self.core.platform().now();
+        for cpu in self.cpu_ids() {
+            if self.core.machine().is_online(cpu) && self.core.next_event(cpu).is_some_and(|at| at <= now) {
+                self.core.request_reschedule(cpu);
+                self.cpus[cpu.index()].attention = true;
+            }
+        }
+    }
+
+    /// The kernel of `cpu` looks whether it should reschedule, and the thread has not retired an instruction.
+    pub fn hold(&mut self, cpu: CpuId) -> Check {
+        self.leave(cpu, Leave::Hold)
+    }
+
+    pub fn set_policy(&mut self, id: ThreadId, policy: Policy, cpu: CpuId) -> Check {
+        self.enter(cpu)?;
+        let Some(model) = self.threads.get(&id) else { return Ok(()) };
+        let before = model.thread.policy();
+        let answer = self.core.set_policy(&model.thread, policy, cpu);
+        let expected = if answer.is_ok() { policy } else { before };
+        ensure!(model.thread.policy() == expected, "{id} has the policy {:?}", model.thread.policy());
+        ensure!(
+            answer.is_ok() || policy.class() == Class::Deadline,
+            "only reservations can be refused, not {policy:?}"
+        );
+        self.check()
+    }
+
+    pub fn set_order(&mut self, order: &'static order::Entry, cpu: CpuId) -> Check {
+        self.enter(cpu)?;
+        ensure!(self.core.set_order(order, cpu).is_ok(), "{} is not registered", order.name);
+        ensure!(self.core.order().name == order.name, "{} is in force", self.core.order().name);
+        self.check()
+    }
+
+    pub fn set_balancer(&mut self, balancer: &'static balance::Entry, cpu: CpuId) -> Check {
+        self.enter(cpu)?;
+        ensure!(self.core.set_balancer(balancer, cpu).is_ok(), "{} is not registered", balancer.name);
+        self.conserves_work = balancer.conserves_work;
+        self.check()
     }
 
     /// The thread on `cpu` is about to run another program.
@@ -268,8 +311,11 @@ impl Machine {
         if self.core.needs_reschedule(cpu) {
             self.reschedule(cpu, Leave::Preempt)?;
         }
+        // Until nothing is left to be done: what balancing brought here while it decided, for instance.
+        let again = self.core.needs_reschedule(cpu);
         let state = &mut self.cpus[cpu.index()];
-        state.halted = state.current.is_none() && !state.switching;
+        state.attention |= again;
+        state.halted = state.current.is_none() && !state.switching && !again;
         Ok(())
     }
 
@@ -292,9 +338,17 @@ impl Machine {
         if let Some(id) = before {
             ensure!(previous.id() == id, "{} left {cpu}, where {id} ran", previous.id());
             let model = self.threads.get_mut(&id).expect("it ran");
-            if why == Leave::Preempt && self.core.config().first_run && model.thread.may_run_on(cpu) {
-                let ends = model.first_run || !self.core.machine().is_online(cpu);
-                ensure!(ends, "{id} was preempted before its first tick");
+            let stays = model.thread.may_run_on(cpu) && self.core.machine().is_online(cpu);
+            // Whose place is elsewhere, because it has booked bandwidth there, must go; and the classes above the fair one
+            // may cut a first run short, once there was an instruction.
+            let fair = |thread: &Thread| thread.policy().class() == Class::Fair;
+            let spared = match why {
+                Leave::Preempt => fair(&model.thread) && (fair(&next) || next.kind() == Kind::Idle),
+                Leave::Hold => fair(&model.thread),
+                _ => false,
+            };
+            if spared && stays && self.core.config().first_run {
+                ensure!(model.first_run, "{id} was preempted before its first tick");
             }
             model.doing = Doing::Leaving(cpu, why);
             model.woken = false;
@@ -355,11 +409,26 @@ impl Machine {
             model.displaced |= model.thread.affinity().and(&online).is_empty();
         }
         let machine = self.core.machine();
-        let waiting: u32 = self.cpu_ids().map(|cpu| machine.waiting(cpu)).sum();
+        let mut queued = Vec::new();
+        for cpu in self.cpu_ids() {
+            let (before, mut without_budget) = (queued.len(), 0);
+            self.core.each_waiting(cpu, &mut |entity| {
+                queued.push(entity.id());
+                without_budget += usize::from(entity.policy().class() == Class::Deadline);
+            });
+            let (here, waiting) = (queued.len() - before, machine.waiting(cpu) as usize);
+            ensure!(
+                waiting <= here && here <= waiting + without_budget,
+                "{here} threads are in the queue of {cpu}, which says {waiting}"
+            );
+        }
+        queued.sort_unstable();
+        ensure!(queued.windows(2).all(|pair| pair[0] != pair[1]), "a thread is in two queues: {queued:?}");
         ensure!(
-            waiting as usize == self.ready(),
-            "{} threads are ready and {waiting} are in queues",
-            self.ready()
+            queued.len() == self.ready(),
+            "{} threads are ready and {} are in queues",
+            self.ready(),
+            queued.len()
         );
         for (id, model) in &self.threads {
             let thread = &model.thread;

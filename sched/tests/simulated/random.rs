@@ -4,7 +4,10 @@ use crate::machine::{Check, Machine, RAN, STUCK};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
-use sched::{Config, CpuId, CpuSet, Progress, ThreadId, Timer, Topology, balance, order};
+use sched::{
+    Config, CpuId, CpuSet, Duration, Policy, Progress, Reservation, Share, ThreadId, Timer, Topology,
+};
+use sched::{balance, order};
 
 const CPUS: u32 = 5;
 
@@ -24,7 +27,29 @@ enum Op {
     GoOn(CpuId),
     Finish(CpuId),
     Settle,
-    Offline,
+    /// Takes a CPU offline, or online again; never the first.
+    Hotplug(CpuId),
+    Hold(CpuId),
+    Policy(ThreadId, Policy, CpuId),
+    Order(&'static order::Entry, CpuId),
+    Balancer(&'static balance::Entry, CpuId),
+}
+
+/// Ordinary ones most of the time; reservations of which two or three fit on a CPU.
+fn policy() -> impl Strategy<Value = Policy> {
+    let ms = Duration::from_millis;
+    prop_oneof![
+        3 => (-20..20i8).prop_map(Policy::normal),
+        1 => Just(Policy::Batch(Share::of_nice(0))),
+        1 => Just(Policy::Idle),
+        1 => (1..4u8).prop_map(|priority| Policy::Fifo { priority }),
+        1 => (1..4u8).prop_map(|priority| Policy::RoundRobin { priority }),
+        2 => (1..40u64).prop_map(move |runtime| Policy::Deadline(Reservation {
+            runtime: ms(runtime),
+            deadline: ms(80),
+            period: ms(100),
+        })),
+    ]
 }
 
 fn cpu() -> impl Strategy<Value = CpuId> {
@@ -59,14 +84,17 @@ fn op() -> impl Strategy<Value = Op> {
         12 => cpu().prop_map(Op::GoOn),
         6 => cpu().prop_map(Op::Finish),
         1 => Just(Op::Settle),
-        1 => Just(Op::Offline),
+        1 => cpu().prop_map(Op::Hotplug),
+        2 => cpu().prop_map(Op::Hold),
+        3 => (thread(), policy(), cpu()).prop_map(|(id, policy, cpu)| Op::Policy(id, policy, cpu)),
+        1 => (select(order::orders()), cpu()).prop_map(|(order, cpu)| Op::Order(order, cpu)),
+        1 => (select(balance::balancers()), cpu()).prop_map(|(balancer, cpu)| Op::Balancer(balancer, cpu)),
     ]
 }
 
-/// Carries out `ops`. [`Op::Offline`] takes the last CPU offline, or online again.
-fn play(machine: &mut Machine, ops: &[Op]) -> Check {
+/// Carries out `ops`; with `swap`, also those that put another order or balancer in force.
+fn play(machine: &mut Machine, ops: &[Op], swap: bool) -> Check {
     let cpus = machine.cpu_ids().len() as u32;
-    let last = CpuId(cpus - 1);
     let on = |cpu: CpuId| CpuId(cpu.0 % cpus);
     for op in ops {
         match *op {
@@ -83,9 +111,16 @@ fn play(machine: &mut Machine, ops: &[Op]) -> Check {
             Op::GoOn(cpu) => machine.go_on(on(cpu)),
             Op::Finish(cpu) => machine.finish(on(cpu)),
             Op::Settle => machine.settle(),
-            Op::Offline if last == CpuId::BOOT => Ok(()),
-            Op::Offline if machine.core.machine().is_online(last) => machine.offline(last, CpuId::BOOT),
-            Op::Offline => machine.online(last, CpuId::BOOT),
+            Op::Hotplug(cpu) if on(cpu) == CpuId::BOOT => Ok(()),
+            Op::Hotplug(cpu) if machine.core.machine().is_online(on(cpu)) => {
+                machine.offline(on(cpu), CpuId::BOOT)
+            }
+            Op::Hotplug(cpu) => machine.online(on(cpu), CpuId::BOOT),
+            Op::Hold(cpu) => machine.hold(on(cpu)),
+            Op::Policy(id, policy, cpu) => machine.set_policy(id, policy, on(cpu)),
+            Op::Order(order, cpu) if swap => machine.set_order(order, on(cpu)),
+            Op::Balancer(balancer, cpu) if swap => machine.set_balancer(balancer, on(cpu)),
+            Op::Order(..) | Op::Balancer(..) => Ok(()),
         }
         .map_err(|broken| format!("{op:?}: {broken}"))?;
     }
@@ -93,9 +128,9 @@ fn play(machine: &mut Machine, ops: &[Op]) -> Check {
     machine.drain()
 }
 
-fn holds(topology: Topology, config: Config, ops: &[Op]) -> Check {
+fn holds(topology: Topology, config: Config, ops: &[Op], swap: bool) -> Check {
     let mut machine = Machine::new(topology, config);
-    play(&mut machine, ops)?;
+    play(&mut machine, ops, swap)?;
     match machine.repairs() {
         0 => machine.all_memory_comes_back(),
         repairs => Err(format!("{repairs} proposals had to be repaired")),
@@ -108,7 +143,7 @@ pub fn whatever_happens(topology: Topology, config: Config) -> Check {
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     TestRunner::new_with_rng(runner, rng)
         .run(&proptest::collection::vec(op(), 0..120), |ops| {
-            holds(topology.clone(), config, &ops).map_err(TestCaseError::fail)
+            holds(topology.clone(), config, &ops, false).map_err(TestCaseError::fail)
         })
         .map_err(|failure| failure.to_string())
 }
@@ -127,7 +162,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let config = Config { order, balancer, first_run, timer, seed, ..Config::default() };
-        if let Err(broken) = holds(Topology::regular(1, CPUS, 1), config, &ops) {
+        if let Err(broken) = holds(Topology::regular(1, CPUS, 1), config, &ops, true) {
             prop_assert!(false, "{}", broken);
         }
     }

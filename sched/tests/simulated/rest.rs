@@ -1,7 +1,7 @@
 //! A simulated machine comes to rest: what must then hold, and how it ends.
 
 use crate::machine::{Check, Doing, Machine, Model, RAN, ensure};
-use sched::{CpuId, CpuSet, ThreadId};
+use sched::{Class, CpuId, CpuSet, Platform, Policy, Thread, ThreadId};
 use std::sync::Arc;
 
 impl Machine {
@@ -10,8 +10,8 @@ impl Machine {
     pub fn settle(&mut self) -> Check {
         self.come_to_rest()?;
         let online = self.core.machine().online();
-        let pinned =
-            |model: &Model| model.doing != Doing::Dead && model.thread.affinity().and(&online) != online;
+        let bound = |model: &Model| is_bound(&model.thread) || model.thread.affinity().and(&online) != online;
+        let pinned = |model: &Model| model.doing != Doing::Dead && bound(model);
         let patience = if self.threads.values().any(pinned) { self.cpu_ids().len() } else { 0 };
         for _ in 0..patience {
             if self.wasted().is_none() {
@@ -38,7 +38,8 @@ impl Machine {
     /// An idle CPU and a thread that waits elsewhere and could run there.
     pub fn idle_while_waiting(&self) -> Option<(CpuId, ThreadId)> {
         let idle = self.core.machine().online().iter().filter(|cpu| self.running(*cpu).is_none());
-        let ready = || self.threads.iter().filter(|(_, model)| model.doing == Doing::Ready);
+        let free = |model: &Model| model.doing == Doing::Ready && !is_bound(&model.thread);
+        let ready = || self.threads.iter().filter(|(_, model)| free(model));
         let taker = |cpu| ready().find(|(_, model)| model.thread.may_run_on(cpu)).map(|(id, _)| (cpu, *id));
         idle.filter_map(taker).next()
     }
@@ -46,6 +47,7 @@ impl Machine {
     /// Goes on until no CPU has a reason to do anything.
     fn come_to_rest(&mut self) -> Check {
         let cpus: Vec<_> = self.cpu_ids().collect();
+        self.fire_events();
         for round in 0.. {
             ensure!(round < 1_000, "the machine does not come to rest");
             if !cpus.iter().any(|cpu| self.has_a_reason(*cpu)) {
@@ -60,8 +62,27 @@ impl Machine {
             ensure!(!self.core.needs_reschedule(cpu), "{cpu} should reschedule and does not know it");
             let idle = self.running(cpu).is_none();
             ensure!(!idle || machine.waiting(cpu) == 0, "{cpu} sleeps while a thread waits on it");
+            let now = self.core.platform().now();
+            let late = self.core.next_event(cpu).filter(|at| *at <= now);
+            ensure!(late.is_none(), "{cpu} did not act on an event, and its timer fires again and again");
         }
+        let wasteful = self.could_be_taken();
+        let counted = machine.violations().present(self.core.platform().now()).is_some();
+        ensure!(counted == wasteful, "work is wasted: {wasteful}, and counted as such: {counted}");
         Ok(())
+    }
+
+    /// Whether a CPU in the idle mask may take a thread that waits.
+    fn could_be_taken(&self) -> bool {
+        let idle = self.core.machine().idle();
+        let mut any = false;
+        for cpu in self.cpu_ids() {
+            self.core.each_waiting(cpu, &mut |entity| {
+                let thread = entity.thread();
+                any |= !is_bound(thread) && !thread.affinity().and(&idle).is_empty();
+            });
+        }
+        any
     }
 
     /// How many proposals of the policies the core had to repair.
@@ -79,6 +100,7 @@ impl Machine {
         }
         for id in self.threads.keys().copied().collect::<Vec<_>>() {
             self.set_affinity(id, CpuSet::ALL, here)?;
+            self.set_policy(id, Policy::default(), here)?;
             self.wake(id, here)?;
         }
         for _ in 0..=2 * self.threads.len() {
@@ -101,4 +123,9 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// Whether it stays where it was admitted: no CPU may take it.
+fn is_bound(thread: &Thread) -> bool {
+    thread.policy().class() == Class::Deadline
 }
