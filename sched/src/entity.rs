@@ -7,7 +7,7 @@ use core::cell::Cell;
 use core::fmt;
 use core::ops::Deref;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
-use formats::{CpuId, Duration, ThreadId};
+use formats::{CpuId, Duration, Instant, ThreadId};
 
 /// The scheduler's own record of a thread. It moves with the thread and is never shared, so that nothing in it needs a
 /// lock or an atomic.
@@ -100,6 +100,12 @@ impl Entity {
     /// [`Policy::weight`].
     pub fn weight(&self) -> u32 {
         self.weight
+    }
+
+    /// For how long it has waited for its turn; `None`: it does not wait.
+    pub fn waited(&self, now: Instant) -> Option<Duration> {
+        let zero = Duration::from_ticks(0);
+        self.wait.since.map(|since| now.checked_duration_since(since).unwrap_or(zero))
     }
 
     /// Whether it may ask to run at once when it wakes (man 7 sched).

@@ -207,7 +207,14 @@ impl Classes {
         now: Instant,
     ) -> Box<dyn RunQueue> {
         self.order_version = version;
-        while let Some(mut thread) = self.fair.pick(None, now) {
+        loop {
+            let picked = self.fair.pick(None, now).or_else(|| {
+                // An order that is replaced because it starves a thread would not pick that now either.
+                let mut left = None;
+                self.fair.each(&mut |entity| left = Some(entity.id()));
+                self.fair.dequeue(left?)
+            });
+            let Some(mut thread) = picked else { break };
             thread.entity().refresh_order(version);
             new.enqueue(thread, Enqueue::Order, now);
         }

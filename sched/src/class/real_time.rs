@@ -55,7 +55,7 @@ impl RealTime {
 
     /// The highest priority that waits, 0 for none.
     pub fn highest(&self) -> u8 {
-        (u128::BITS - 1).saturating_sub(self.occupied.leading_zeros()) as u8
+        highest_of(self.occupied).map_or(0, |priority| priority as u8)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -78,11 +78,14 @@ impl RealTime {
 
     /// Takes out the first of the highest priority for which `wanted` holds.
     pub fn remove(&mut self, wanted: impl Fn(&Entity) -> bool) -> Option<Runnable> {
-        let priorities = (0..PRIORITIES).rev().filter(|priority| self.occupied >> priority & 1 == 1);
-        let (priority, found) = priorities
-            .collect::<arrayvec::ArrayVec<_, PRIORITIES>>()
-            .into_iter()
-            .find_map(|priority| Some((priority, self.queues[priority].remove(&wanted)?)))?;
+        let mut occupied = self.occupied;
+        let (priority, found) = loop {
+            let priority = highest_of(occupied)?;
+            if let Some(found) = self.queues[priority].remove(&wanted) {
+                break (priority, found);
+            }
+            occupied &= !(1 << priority);
+        };
         self.after_removal(priority);
         Some(found)
     }
@@ -123,4 +126,9 @@ impl RealTime {
     pub fn each(&self, visit: &mut dyn FnMut(&Entity)) {
         self.queues.iter().flat_map(List::iter).for_each(visit);
     }
+}
+
+/// The highest of the priorities in `occupied`.
+fn highest_of(occupied: u128) -> Option<usize> {
+    occupied.checked_ilog2().map(|priority| priority as usize)
 }

@@ -156,20 +156,13 @@ impl Queue {
     pub fn export(&self, cpu: CpuId, machine: &MachineView) {
         let running = self.current.as_ref().filter(|current| !current.is_idle());
         let running = running.map_or(0, |current| u64::from(current.weight()));
+        // One that was preempted has not gone: it is on its way back to the queue.
+        let stays = |why: &Leave| matches!(why, Leave::Preempt | Leave::Hold | Leave::Yield);
+        let leaving = self.outgoing.as_ref().filter(|(thread, why)| stays(why) && !thread.is_idle());
+        let leaving = leaving.map_or(0, |(thread, _)| u64::from(thread.weight()));
         let urgent = self.current.as_ref().is_some_and(|current| current.policy().class() != Class::Fair);
         let urgent = urgent || self.classes.has_urgent();
-        machine.set_waiting(cpu, self.waiting(), self.weight + running, urgent);
-    }
-
-    /// Since when the thread waits that has waited longest. Looks at all of them.
-    pub fn oldest(&self) -> Option<Instant> {
-        let mut oldest: Option<Instant> = None;
-        self.classes.each(&mut |entity| {
-            if let Some(since) = entity.wait.since {
-                oldest = Some(oldest.map_or(since, |oldest| oldest.min(since)));
-            }
-        });
-        oldest
+        machine.set_waiting(cpu, self.waiting(), self.weight + running + leaving, urgent);
     }
 
     /// Calls `visit` for all that wait.
@@ -182,6 +175,11 @@ impl Queue {
         if let Some(current) = self.current.as_deref().filter(|current| !current.is_idle()) {
             self.classes.depart(current);
         }
+    }
+
+    /// As [`depart`](Self::depart), for a thread that was preempted and does not wait here.
+    pub fn part(&mut self, outgoing: &Entity) {
+        self.classes.depart(outgoing);
     }
 
     /// The current thread has another policy now.

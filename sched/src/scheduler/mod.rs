@@ -60,21 +60,21 @@ impl<P: Platform> Core<P> {
     }
 
     /// `cpu` runs its idle thread from now on, and may be given others. What executes there at this moment becomes
-    /// that thread.
+    /// that thread. Once for each CPU: one that was taken offline comes back by [`set_online`](Self::set_online).
+    ///
+    /// # Panics
+    /// When `cpu` was brought online before.
     pub fn bring_online(&self, cpu: CpuId, idle: NewThread) -> Arc<Thread> {
         let thread = Arc::new(Thread::new(idle, cpu, self.machine.topology().all()));
         let token = Runnable::new(thread.clone());
         let now = self.platform.now();
         let mut queue = self.lock(cpu);
+        assert!(queue.current.is_none(), "{cpu} has an idle thread already");
         queue.since = now;
         queue.dispatched = now;
         queue.current = Some(token);
-        queue.online = true;
         drop(queue);
-        self.machine.online.insert(cpu);
-        self.plan_balance(cpu, cpu);
-        // It becomes one of the idle CPUs, which are called when work waits, by looking for work once.
-        self.request_reschedule(cpu);
+        self.set_online(cpu, cpu);
         thread
     }
 

@@ -1,5 +1,6 @@
 //! Moving threads that may not stay where they are.
 
+use super::cpu::NEVER;
 use crate::{Cause, Class, Core, Enqueue, Placement, Platform, Policy, Reservation, Thread};
 use core::sync::atomic::Ordering::SeqCst;
 use formats::{CpuId, CpuSet};
@@ -104,6 +105,11 @@ impl<P: Platform> Core<P> {
         self.cpu(home).bandwidth.fetch_sub(booked, SeqCst);
     }
 
+    /// How much of `cpu` the deadline class has booked, in units of 1 / [`Reservation::WHOLE`].
+    pub fn booked_bandwidth(&self, cpu: CpuId) -> u64 {
+        self.cpu(cpu).bandwidth.load(SeqCst)
+    }
+
     /// Makes the CPU on which `thread` runs enter the kernel soon, if it is another: for a thread that must notice
     /// something there, such as a signal.
     pub fn interrupt(&self, thread: &Thread, here: CpuId) {
@@ -119,16 +125,30 @@ impl<P: Platform> Core<P> {
         self.machine.online.remove(cpu);
         self.lock(cpu).online = false;
         self.machine.idle.remove(cpu);
+        self.cpu(cpu).next_balance.store(NEVER, SeqCst);
         loop {
             let now = self.platform.now();
             let mut queue = self.lock(cpu);
-            if queue.waiting() == 0 {
-                break;
-            }
-            let Some(token) = queue.pick(cpu, false, now, &self.machine) else { break };
+            let token = queue.pick(cpu, false, now, &self.machine).or_else(|| {
+                // Those that must pause for their budget are not picked, and leave all the same.
+                let mut left = None;
+                queue.each(&mut |entity| left = Some(entity.id()));
+                queue.remove(cpu, left?, &self.machine)
+            });
             drop(queue);
+            let Some(token) = token else { break };
             self.settle_in(token, Placement::Move, Cause::Offline, Enqueue::Migrate, here);
         }
+        self.call(cpu, here);
+    }
+
+    /// `cpu`, which was taken offline, may be given threads again. Its idle thread is still the one with which it was
+    /// brought online. Not while another call takes the same CPU offline.
+    pub fn set_online(&self, cpu: CpuId, here: CpuId) {
+        self.lock(cpu).online = true;
+        self.machine.online.insert(cpu);
+        self.plan_balance(cpu, here);
+        // It becomes one of the idle CPUs, which are called when work waits, by looking for work once.
         self.call(cpu, here);
     }
 }

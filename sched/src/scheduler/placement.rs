@@ -80,7 +80,8 @@ impl<P: Platform> Core<P> {
             }
             // The balancer is for the fair class: these go where they disturb least.
             Class::RealTime => self.least_urgent(thread.cpu(), &allowed),
-            Class::Deadline => thread.home(),
+            Class::Deadline if allowed.contains(thread.home()) => thread.home(),
+            Class::Deadline => self.least_urgent(thread.cpu(), &allowed),
         };
         if allowed.contains(proposed) {
             return proposed;
@@ -127,7 +128,6 @@ impl<P: Platform> Core<P> {
         let arms = self.config.timer == Timer::OneShot && first;
         queue.push(to, token, why, now, &self.machine);
         let preempts = self.preempts(&queue, now);
-        self.note_oldest(to, &queue);
         let waiting = queue.waiting() as u32;
         if alone {
             // With the lock held: `to` enters the mask again only after it has run this thread.

@@ -30,7 +30,7 @@ impl<P: Platform> Core<P> {
         cpu.counters.ticks.bump();
         let mut queue = self.lock(here);
         self.settle(here, &mut queue, now);
-        let waiting = queue.waiting() > 0 || self.balancer().shares_queue() && self.machine.has_waiting();
+        let waiting = queue.waiting() > 0 || self.has_competitors(here);
         if queue.current().is_idle() {
             return self.answer(here, waiting);
         }
@@ -89,12 +89,14 @@ impl<P: Platform> Core<P> {
     /// To be asked for again after each [`reschedule`](Self::reschedule), also one that changed nothing: it may have been
     /// requested because a thread waits now. And after each [`tick`](Self::tick).
     pub fn slice_end(&self, here: CpuId) -> Option<Instant> {
-        if self.machine.waiting(here) == 0 {
+        // Nobody tells this CPU when a thread begins to wait in a queue that all share: its slices always end.
+        let shared = self.balancer().shares_queue();
+        if self.machine.waiting(here) == 0 && !shared {
             return None;
         }
         let queue = self.lock(here);
         let current = queue.current();
-        if queue.waiting() == 0 || current.is_idle() {
+        if queue.waiting() == 0 && !shared || current.is_idle() {
             return None;
         }
         let mut slice = queue.slice()?;
