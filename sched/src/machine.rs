@@ -136,6 +136,11 @@ impl MachineView {
         set.iter().nth(self.random(here, set.len()))
     }
 
+    /// Whether a thread of the deadline class runs on `cpu`.
+    pub(crate) fn runs_deadline(&self, cpu: CpuId) -> bool {
+        self.rank(cpu) > 99
+    }
+
     /// A uniformly random number below `bound` (0 if that is 0), from the generator of `cpu`: the CPU that decides.
     /// The numbers depend on the seed and on what was drawn there before, on nothing else.
     pub fn random(&self, cpu: CpuId, bound: usize) -> usize {

@@ -51,7 +51,9 @@ impl<P: Platform> Core<P> {
     /// A scheduler for a machine of which no CPU is online yet.
     pub fn new(platform: P, machine: Topology, config: Config) -> Self {
         Self {
-            cpus: CpuId::first(machine.cpus()).map(|_| CachePadded::new(Cpu::new(&config))).collect(),
+            cpus: CpuId::first(machine.cpus())
+                .map(|cpu| CachePadded::new(Cpu::new(&config.of_cpu(cpu))))
+                .collect(),
             policies: Policies::new(&config),
             machine: MachineView::new(machine, config.seed),
             platform,

@@ -72,6 +72,9 @@ impl<P: Platform> Core<P> {
             // Nowhere it may run is online: anywhere is better than never (as Linux's select_fallback_rq).
             allowed = online;
         }
+        if thread.booking().is_some() {
+            return self.home_among(thread, &allowed);
+        }
         let proposed = match thread.policy_class() {
             Class::Fair => {
                 let weight = token.weight();
@@ -79,9 +82,7 @@ impl<P: Platform> Core<P> {
                 self.ask_place(&view, why)
             }
             // The balancer is for the fair class: these go where they disturb least.
-            Class::RealTime => self.least_urgent(thread.cpu(), &allowed),
-            Class::Deadline if allowed.contains(thread.home()) => thread.home(),
-            Class::Deadline => self.least_urgent(thread.cpu(), &allowed),
+            Class::RealTime | Class::Deadline => self.least_urgent(thread.cpu(), &allowed),
         };
         if allowed.contains(proposed) {
             return proposed;
@@ -119,6 +120,8 @@ impl<P: Platform> Core<P> {
         if !self.may_stay(token.thread(), to, queue.online) {
             return Err(token);
         }
+        // What the newcomer is compared with is to be up to date.
+        self.settle(to, &mut queue, now);
         let affinity = token.thread().affinity();
         let (id, woken) = (token.id(), matches!(why, Enqueue::Wake | Enqueue::Fork));
         let first = queue.waiting() == 0;
@@ -149,9 +152,13 @@ impl<P: Platform> Core<P> {
         Ok(())
     }
 
-    /// Whether a thread may be on `cpu`: allowed there and the CPU online; or nowhere it is allowed is online.
+    /// Whether a thread may be on `cpu`: allowed there and the CPU online; or nowhere it is allowed is online. One that has
+    /// booked bandwidth elsewhere must go there.
     pub(super) fn may_stay(&self, thread: &Thread, cpu: CpuId, online: bool) -> bool {
-        online && (thread.may_run_on(cpu) || thread.affinity().and(&self.machine.online()).is_empty())
+        let elsewhere = |home: CpuId| home != cpu && thread.may_run_on(home) && self.machine.is_online(home);
+        online
+            && (thread.may_run_on(cpu) || thread.affinity().and(&self.machine.online()).is_empty())
+            && !thread.booking().is_some_and(|booking| elsewhere(booking.cpu))
     }
 
     fn preempts(&self, queue: &super::Queue, now: Instant) -> bool {

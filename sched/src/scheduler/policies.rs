@@ -234,7 +234,7 @@ impl<P: Platform> Core<P> {
         self.policies.order.store(index, SeqCst);
         let mut longest = Duration::from_ticks(0);
         for cpu in CpuId::first(self.cpus.len()) {
-            let new = (entry.new)(&self.config);
+            let new = (entry.new)(&self.config.of_cpu(cpu));
             let mut queue = self.lock(cpu);
             let begun = self.platform.now();
             if queue.current.is_some() {

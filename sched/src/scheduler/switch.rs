@@ -56,7 +56,9 @@ impl<P: Platform> Core<P> {
     /// provided that interrupts stay off from before that question until it waits.
     #[inline]
     pub fn reschedule(&self, here: CpuId, why: Leave) -> Option<Switch> {
-        if why == Leave::Yield && !self.needs_reschedule(here) && !self.has_competitors(here) {
+        let alone = !self.needs_reschedule(here) && !self.has_competitors(here);
+        // A thread of the deadline class gives its budget up even to nobody.
+        if why == Leave::Yield && alone && !self.machine.runs_deadline(here) {
             return None;
         }
         if why == Leave::Exec && !self.would_move_for_exec(here) {
@@ -88,7 +90,8 @@ impl<P: Platform> Core<P> {
         };
         let involuntary = matches!(why, Leave::Preempt | Leave::Hold);
         if stays && involuntary && self.in_first_run(current) {
-            // Only a higher class may cut a first run short, and only once there was an instruction (R5).
+            // Only what is more urgent than the fair class may cut a first run short, and only once there was an
+            // instruction (R5).
             if why == Leave::Hold || !queue.is_outranked(now) {
                 return None;
             }
@@ -98,10 +101,11 @@ impl<P: Platform> Core<P> {
             queue.depart();
         }
         let competes = stays && involuntary && !idle;
+        let gives_up = why == Leave::Yield && current_class(&queue) == Class::Deadline;
         if let Some(next) = self.next_of(here, &mut queue, competes, now) {
             return Some(self.dispatch(here, queue, next, why, false, now));
         }
-        if stays && !idle {
+        if stays && !idle && !gives_up {
             let expired = queue.current().slice.expired;
             restart_expired_slice(queue.current_mut());
             drop(queue);
@@ -173,6 +177,7 @@ impl<P: Platform> Core<P> {
             }
             Leave::Preempt | Leave::Hold | Leave::Yield => {
                 if !self.may_stay(token.thread(), here, queue.online) {
+                    queue.depart_outgoing(&token);
                     let cause = if queue.online { Cause::Affinity } else { Cause::Offline };
                     queue.export(here, &self.machine);
                     drop(queue);
@@ -180,7 +185,7 @@ impl<P: Platform> Core<P> {
                     return None;
                 }
                 if self.balancer().shares_queue() && token.policy().class() == Class::Fair {
-                    queue.part(&token);
+                    queue.depart_outgoing(&token);
                     queue.export(here, &self.machine);
                     drop(queue);
                     self.settle_in(token, Placement::Turn, Cause::Push, Enqueue::Migrate, here);
@@ -201,7 +206,9 @@ impl<P: Platform> Core<P> {
                 }
             }
             Leave::Exit => {
+                drop(queue);
                 token.thread().wait.bury();
+                self.release_bandwidth(token.thread());
                 return Some(Dead(token));
             }
         }
@@ -215,14 +222,15 @@ impl<P: Platform> Core<P> {
 
     /// The next thread of `here`'s own queue.
     fn next_of(&self, here: CpuId, queue: &mut Queue, competes: bool, now: Instant) -> Option<Runnable> {
+        queue.replenish(here, now, &self.machine);
         if queue.waiting() == 0 {
             return None;
         }
         queue.pick(here, competes, now, &self.machine)
     }
 
-    /// Makes `next` the current thread of `here` and the current one outgoing. `searched`: the queues of others were
-    /// looked at.
+    /// Makes `next` the current thread of `here` and the current one outgoing, whose time is accounted up to `now`.
+    /// `searched`: the queues of others were looked at.
     fn dispatch(
         &self,
         here: CpuId,
@@ -232,7 +240,6 @@ impl<P: Platform> Core<P> {
         searched: bool,
         now: Instant,
     ) -> Switch {
-        self.settle(here, &mut queue, now);
         self.note_waited(here, &mut queue, &mut next, now);
         let entity = next.entity();
         entity.first_run.dispatch();
@@ -242,7 +249,7 @@ impl<P: Platform> Core<P> {
         let incoming = next.thread().clone();
         let ran = since(now, queue.dispatched);
         queue.dispatched = now;
-        let token = queue.current.replace(next).expect("an online CPU has a current thread");
+        let token = queue.replace_current(next).expect("an online CPU has a current thread");
         let previous = token.thread().clone();
         let counters = &self.cpu(here).counters;
         counters.switches.bump();
@@ -370,6 +377,10 @@ impl<P: Platform> Core<P> {
     }
 }
 
+fn current_class(queue: &Queue) -> Class {
+    queue.current().policy().class()
+}
+
 /// The number by which a trace knows a thread: 0 for the idle ones.
 fn shown(entity: &Entity) -> ThreadId {
     if entity.is_idle() { ThreadId(0) } else { entity.id() }
@@ -386,7 +397,7 @@ fn left_for(why: Leave, was_idle: bool) -> trace::Left {
 }
 
 /// How urgent what runs on a CPU is: [`MachineView::rank`](crate::MachineView).
-fn rank_of(policy: &Policy, idle: bool) -> u32 {
+pub(super) fn rank_of(policy: &Policy, idle: bool) -> u32 {
     match policy.class() {
         _ if idle => 0,
         Class::Fair => 0,

@@ -38,6 +38,8 @@ impl<P: Platform> Core<P> {
             cpu.counters.no_progress_ticks.bump();
         }
         let (config, ran) = (&self.config, since(now, queue.dispatched));
+        queue.replenish(here, now, &self.machine);
+        let outranked = queue.is_outranked(now);
         let slice = queue.slice();
         let current = queue.current_mut();
         let verdict = current.first_run.tick(progress, ran, config.tick, config.first_run);
@@ -54,7 +56,7 @@ impl<P: Platform> Core<P> {
                 if waiting {
                     cpu.counters.first_runs_delaying.bump();
                 }
-                return Tick::Continue;
+                return self.answer(here, outranked);
             }
             Verdict::Spare => return Tick::Continue,
             Verdict::Rearm => return Tick::Rearm,
@@ -80,7 +82,7 @@ impl<P: Platform> Core<P> {
         if waiting && !expired {
             self.offer_in_turn(cpu.counters.ticks.get(), here);
         }
-        self.answer(here, expired && waiting)
+        self.answer(here, expired && waiting || outranked)
     }
 
     /// The time at which the thread that runs on `here` has used up its slice, when others wait for it; `None` when

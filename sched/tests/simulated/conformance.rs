@@ -258,7 +258,7 @@ fn pinned_threads_stay_pinned(topology: Topology, config: Config) -> Check {
 /// Five threads on one CPU run until they are preempted: with a preemptive order, each gets its share of the ticks;
 /// roughly, as it may be a matter of chance.
 fn each_waiting_thread_gets_its_turn(topology: Topology, config: Config) -> Check {
-    const ROUNDS: usize = 40;
+    const ROUNDS: usize = 60;
     if !config.order.preemptive || topology.cpus() > 4 {
         return Ok(());
     }
