@@ -3,14 +3,15 @@
 //! One [`sched::Core`] drives all CPUs. This module gives it a clock and interprocessor interrupts and carries out what it
 //! answers; when the timer fires is [`crate::clock`]'s task.
 
-use crate::clock;
 use crate::options::Options;
 use crate::task::{IdleTask, Task};
+use crate::{clock, trace};
 use alloc::{format, string::String, sync::Arc};
 use arch::sync::{RawIrqLock, rank};
 use arch::vectors;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use formats::record::CpuStats;
+use formats::trace::Event;
 use formats::{CpuId, CpuSet, Duration, Instant};
 use sched::{Config, Core, Dead, Kind, Leave, NewThread, NoBandwidth, Platform, Policy, Switch, Topology};
 use spin::Once;
@@ -26,6 +27,12 @@ impl Platform for Hardware {
 
     fn kick(&self, cpu: CpuId) {
         arch::apic::send(cpu, vectors::RESCHEDULE);
+    }
+
+    /// Each CPU writes to its own ring, also where the event is another's.
+    #[inline]
+    fn trace(&self, _here: CpuId, event: impl FnOnce() -> Event) {
+        trace::sched(event);
     }
 }
 
@@ -77,6 +84,7 @@ pub fn idle(mut each_time: impl FnMut()) -> ! {
         arch::interrupts::disable();
         if !core().needs_reschedule(here) {
             clock::stop_tick();
+            trace::all(|| Event::Halt);
             arch::interrupts::wait();
         }
     }
