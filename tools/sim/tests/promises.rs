@@ -1,8 +1,11 @@
 //! What a simulated run promises, whatever the policy.
 
-use sched::{Config as Scheduler, CpuId, Topology, balance, order};
+use formats::trace::Event;
+use formats::{CpuId, Instant};
+use sched::{Config as Scheduler, Topology, balance, order};
 use sim::workload::{MessageStorm, SpinStress};
-use sim::{Calibration, Config, Error, Outcome, Workload};
+use sim::{Calibration, Config, Error, Outcome, Sink, Workload};
+use std::sync::{Arc, Mutex};
 
 fn config(topology: Topology, order: &str, balancer: &str, seed: u64) -> Config {
     let scheduler = Scheduler {
@@ -161,4 +164,36 @@ fn one_shot_timers_end_slices_as_ticks_do() {
     assert_eq!(outcome.problems, [""; 0]);
     let preemptions: u64 = outcome.scheduler.cpus.iter().map(|cpu| cpu.preemptions).sum();
     assert!((12..40).contains(&preemptions), "{preemptions}");
+}
+
+type Recorded = Arc<Mutex<Vec<(Instant, CpuId, Event)>>>;
+
+struct Recorder(Recorded);
+
+impl Sink for Recorder {
+    fn record(&mut self, time: Instant, cpu: CpuId, event: &Event) {
+        self.0.lock().expect("one thread").push((time, cpu, *event));
+    }
+}
+
+#[test]
+fn a_replayed_run_does_the_same_work_in_the_same_time() {
+    for workload in [mixed(), SpinStress::default().workload(), MessageStorm::default().workload()] {
+        let recorded = Recorded::default();
+        let config = || config(Topology::flat(4), "eevdf", "two_choices", 2);
+        let sink = Box::new(Recorder(recorded.clone()));
+        let first =
+            sim::run(config(), &workload, Some(sink), |_| true).unwrap_or_else(|error| panic!("{error}"));
+        let events = std::mem::take(&mut *recorded.lock().expect("one thread"));
+        let again = sim::workload::replay(events, &Calibration::default());
+        let second = sim::run(config(), &again, None, |_| true).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(second.problems, [""; 0]);
+        assert_eq!(first.threads.len(), second.threads.len());
+        let busy = |it: &Outcome| it.scheduler.cpus.iter().map(|cpu| cpu.busy_ns).sum::<u64>() as f64;
+        let ratios = [
+            busy(&second) / busy(&first),
+            second.scheduler.elapsed_ns as f64 / first.scheduler.elapsed_ns as f64,
+        ];
+        assert!(ratios.iter().all(|ratio| (0.9..1.1).contains(ratio)), "{ratios:?}");
+    }
 }

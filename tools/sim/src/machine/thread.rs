@@ -4,8 +4,9 @@ use super::Machine;
 use crate::Error;
 use crate::workload::{self, Step};
 use fastrand::Rng;
+use formats::trace::{Event, Name};
 use formats::{CpuId, CpuSet, ThreadId};
-use sched::{Kind, Leave, NewThread, Policy};
+use sched::{Kind, Leave, NewThread, Platform, Policy};
 use std::sync::Arc;
 
 /// A thread that runs, waits, or has ended.
@@ -123,6 +124,11 @@ impl Machine {
         self.threads.push(Thread { program, started, finished: None, work: 0, overhead: 0, live });
         self.left += 1;
         self.most = self.most.max(self.left);
+        let hardware = self.core.platform();
+        let by = parent.map_or(0, |parent| parent as u32 + 1);
+        hardware.trace(here, || Event::Born { thread: id, process: id.0, parent: ThreadId(by) });
+        let name = &self.programs[program].name;
+        hardware.trace(here, || Event::Named { thread: id, name: Name::new(name.as_bytes()) });
         self.core.start(&handle, here);
     }
 

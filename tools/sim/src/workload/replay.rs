@@ -39,7 +39,7 @@ struct Recording {
 }
 
 struct Thread {
-    id: ThreadId,
+    name: String,
     steps: Vec<Step>,
     computed: u64,
     /// Since when it sleeps, if it does; its last step then is the sleep.
@@ -84,8 +84,12 @@ impl Recording {
                     self.running.insert(cpu, (next, now + self.switch));
                 }
             }
-            Event::Fork { parent_cpu, thread } => {
-                self.thread(thread, Some(parent_cpu));
+            Event::Born { thread, .. } => {
+                self.thread(thread, Some(cpu));
+            }
+            Event::Named { thread, name } => {
+                let thread = self.thread(thread, None);
+                self.threads[thread].name = name.to_string();
             }
             Event::Wake { thread, .. } => {
                 let woken = self.thread(thread, Some(cpu));
@@ -112,8 +116,13 @@ impl Recording {
         let index = self.threads.len();
         self.known.insert(id, index);
         let parent = forked_on.and_then(|cpu| self.compute_up_to_now(cpu));
-        let mut thread =
-            Thread { id, steps: Vec::new(), computed: 0, asleep: None, forked: parent.is_some() };
+        let mut thread = Thread {
+            name: id.to_string(),
+            steps: Vec::new(),
+            computed: 0,
+            asleep: None,
+            forked: parent.is_some(),
+        };
         match parent {
             Some(parent) => self.threads[parent].push(Step::Fork(index)),
             None => {
@@ -145,14 +154,14 @@ impl Recording {
             self.running.insert(cpu, (thread, self.begin.unwrap_or(self.now)));
         }
         self.compute_up_to_now(cpu);
-        let thread_ = &mut self.threads[thread];
+        let left = &mut self.threads[thread];
         match why {
             Left::Slept => {
-                thread_.push(Step::Receive(thread));
-                thread_.asleep = Some(self.now);
+                left.push(Step::Receive(thread));
+                left.asleep = Some(self.now);
             }
-            Left::Yielded => thread_.push(Step::Yield),
-            Left::Exited => thread_.push(Step::Exit),
+            Left::Yielded => left.push(Step::Yield),
+            Left::Exited => left.push(Step::Exit),
             Left::Preempted | Left::Idle => {}
         }
     }
@@ -172,7 +181,7 @@ impl Recording {
             if !thread.forked {
                 workload.start.push(Start { program: index, count: 1, spread: true });
             }
-            workload.programs.push(Program { name: thread.id.to_string(), steps: thread.steps.into() });
+            workload.programs.push(Program { name: thread.name, steps: thread.steps.into() });
             workload.channels.push(Channel { capacity: u64::MAX, wake_room: 1 });
         }
         workload
