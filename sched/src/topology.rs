@@ -71,7 +71,11 @@ impl Topology {
     /// # Panics
     /// Without any CPU, or with more than [`CpuSet::CAPACITY`].
     pub fn new(places: Vec<Place>) -> Self {
-        assert!((1..=CpuSet::CAPACITY).contains(&places.len()), "a machine has 1 to 256 CPUs");
+        assert!(
+            (1..=CpuSet::CAPACITY).contains(&places.len()),
+            "a machine has 1 to {} CPUs",
+            CpuSet::CAPACITY
+        );
         let domains = [
             Domains::new(&places, |place| place.core),
             Domains::new(&places, |place| place.cache),

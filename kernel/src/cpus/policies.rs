@@ -89,7 +89,8 @@ fn view() -> String {
         let (load, weight, waiting) = (machine.load(cpu), machine.weight(cpu), machine.waiting(cpu));
         let current = core().current(cpu);
         // Writing to a string does not fail.
-        let _ = write!(text, "{cpu}: load {load}, weight {weight}, {waiting} waiting{idle}; runs {current:?}");
+        let _ =
+            write!(text, "{cpu}: load {load}, weight {weight}, {waiting} waiting{idle}; runs {current:?}");
         let mut named = SmallVec::<[_; NAMED]>::new();
         core().each_waiting(cpu, &mut |entity| {
             if named.len() < NAMED {

@@ -136,10 +136,11 @@ impl<P: Platform> Core<P> {
             // With the lock held: `to` enters the mask again only after it has run this thread.
             self.machine.idle.remove(to);
         }
-        drop(queue);
         if woken {
+            // With the lock held: in a trace, the thread is woken before it runs.
             self.platform.trace(here, || Event::Wake { thread: id, to, waiting });
         }
+        drop(queue);
         if preempts || arms {
             self.call(to, here);
         }
