@@ -13,6 +13,7 @@
 //! next        = of the eligible, the one with the earliest deadline
 //! running     : until its request is served, unless an earlier deadline with a shorter request comes
 //! leaving     : the lag is kept, at most one request and a tick of it
+//! sleeping    : what it owes (lag < 0) it pays while V goes on without it; what it is owed is kept
 //! joining     : vruntime = V - lag * (W + weight) / W: it is owed after joining what it was owed before
 //! ```
 
@@ -88,8 +89,13 @@ impl Eevdf {
     /// `entity` competes from now on.
     fn join(&mut self, entity: &Entity, why: Enqueue) {
         let (fair, own) = (entity.fair(), i64::from(entity.weight()));
-        let keeps = !matches!(why, Enqueue::Fork | Enqueue::Order);
-        let lag = if keeps { fair.lag.get() } else { 0 };
+        let stayed = fair.left_at.get() == Some(entity.thread().cpu());
+        let lag = match (why, fair.lag.get()) {
+            (Enqueue::Fork | Enqueue::Order, _) => 0,
+            // Linux's DELAY_DEQUEUE: as if it had stayed until it was eligible.
+            (Enqueue::Wake, lag) if lag < 0 && stayed => (self.now() - fair.vruntime.get()).clamp(lag, 0),
+            (_, lag) => lag,
+        };
         // V moves towards those who join, so that they must be put further away than they are to be.
         let inflated = match self.weight {
             0 => 0,

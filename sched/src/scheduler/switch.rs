@@ -16,7 +16,8 @@ use formats::{CpuId, Duration, Instant, ThreadId};
 pub enum Leave {
     /// It would go on, but another may be due; or it is the idle thread that asks for work.
     Preempt,
-    /// As `Preempt`, but it has not retired an instruction since it was dispatched: it goes on whatever waits (R3, R5).
+    /// As `Preempt`, but it has not retired an instruction since it was dispatched: in its first run it goes on whatever
+    /// waits (R5).
     Hold,
     /// It gives way to any other that waits.
     Yield,

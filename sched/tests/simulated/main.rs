@@ -5,8 +5,10 @@
 
 mod conformance;
 mod first_tick;
+mod laboratory;
 mod machine;
 mod mutants;
+mod orders;
 mod platform;
 mod promises;
 mod random;
