@@ -65,17 +65,16 @@ pub struct Laboratory {
 impl Laboratory {
     pub fn new(cpus: usize, config: Config) -> Self {
         let core = Core::new(Sim::new(cpus), Topology::flat(cpus), config);
-        for cpu in CpuId::first(cpus) {
-            let id = ThreadId(100_000 + cpu.0);
-            let affinity = CpuSet::of(cpu);
-            let policy = Policy::default();
-            core.bring_online(cpu, NewThread { id, kind: Kind::Idle, affinity, policy, task: Arc::new(()) });
-        }
+        CpuId::first(cpus).for_each(|cpu| drop(core.bring_online(cpu, idle(cpu))));
         let now = core.platform().now();
         let cpu = |_| Cpu { current: None, next_tick: now + config.tick, event: None, has_run: false };
         let mut laboratory = Self { cpus: CpuId::first(cpus).map(cpu).collect(), guests: Vec::new(), core };
         laboratory.act();
         laboratory
+    }
+
+    pub fn back_online(&mut self, cpu: CpuId) {
+        self.core.bring_online(cpu, idle(cpu));
     }
 
     pub fn now(&self) -> Instant {
@@ -188,10 +187,12 @@ impl Laboratory {
     /// Lets `time` pass.
     pub fn run(&mut self, time: Duration) {
         let end = self.now() + time;
-        for at_once in 0.. {
+        let mut at_once = 0;
+        loop {
             let next = self.next().filter(|next| *next < end);
-            let stuck = next.is_some_and(|next| next <= self.now());
-            assert!(!stuck || at_once < 100_000_000, "time stands still");
+            let stands = next.is_some_and(|next| next <= self.now());
+            at_once = if stands { at_once + 1 } else { 0 };
+            assert!(at_once < 1_000, "time stands still");
             self.pass(next.unwrap_or(end));
             if next.is_none() {
                 return;
@@ -246,4 +247,9 @@ impl Laboratory {
             }
         }
     }
+}
+
+fn idle(cpu: CpuId) -> NewThread {
+    let (id, affinity) = (ThreadId(100_000 + cpu.0), CpuSet::of(cpu));
+    NewThread { id, kind: Kind::Idle, affinity, policy: Policy::default(), task: Arc::new(()) }
 }

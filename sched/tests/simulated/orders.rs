@@ -166,7 +166,12 @@ fn every_order_takes_over_from_every_other() {
                 laboratory.set_program(index, Program { burst: us(10), then: Then::Exit });
             }
             laboratory.run(ms(10_000));
-            assert!((0..9).all(|index| laboratory.thread(index).is_dead()), "{} to {}", first.name, second.name);
+            assert!(
+                (0..9).all(|index| laboratory.thread(index).is_dead()),
+                "{} to {}",
+                first.name,
+                second.name
+            );
         }
     }
 }
@@ -184,7 +189,8 @@ fn eevdf_with_short_ticks() -> Laboratory {
 #[test]
 fn a_shorter_slice_is_served_sooner() {
     let mut laboratory = eevdf_with_short_ticks();
-    let [short, long] = [1, 20].map(|slice| laboratory.start_here(asks(slice), Program::periodic(500, 7_300)));
+    let [short, long] =
+        [1, 20].map(|slice| laboratory.start_here(asks(slice), Program::periodic(500, 7_300)));
     (0..3).for_each(|_| drop(spin(&mut laboratory, 0)));
     laboratory.run(ms(60_000));
     let delay = |index: usize| {
