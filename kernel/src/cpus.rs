@@ -192,6 +192,12 @@ pub fn request_reschedule() {
     core().request_reschedule(arch::cpu::id());
 }
 
+/// Whether it would make a difference if the thread that runs on this CPU gave way.
+#[inline]
+pub fn may_yield() -> bool {
+    core().may_yield(arch::cpu::id())
+}
+
 /// Decides what runs next. Interrupts are off; with `Some`, the caller switches stacks and the next thread calls
 /// [`finish_switch`].
 pub fn reschedule(why: Leave) -> Option<Switch> {
