@@ -66,6 +66,11 @@ pub fn init(options: &Options, topology: Topology) {
     policies::init();
 }
 
+/// Where the CPUs are.
+pub fn topology() -> &'static Topology {
+    core().machine().topology()
+}
+
 /// Turns the caller, which runs on the stack on which this CPU started, into the CPU's idle thread, and takes part in the
 /// scheduling from now on. `each_time` is called whenever the CPU has nothing to run, before it sleeps.
 ///

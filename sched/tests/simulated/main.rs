@@ -3,6 +3,7 @@
 //!
 //! Interleavings inside a call of the core are not explored here: that is what `tests/handoff` does.
 
+mod balancers;
 mod classes;
 mod conformance;
 mod first_tick;
