@@ -14,8 +14,8 @@ use crate::task::Task;
 use alloc::{string::String, vec::Vec};
 use arch::cpu::PerCpu;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering::*};
-use formats::ThreadId;
 use formats::trace::{Event, Header, Name, Place, Record, file};
+use formats::{Instant, ThreadId};
 use ring::Ring;
 use sched::Topology;
 use spin::Once;
@@ -119,7 +119,7 @@ fn is_on(level: Level) -> bool {
 #[inline]
 pub fn sched(event: impl FnOnce() -> Event) {
     if is_on(Level::Sched) {
-        note(&event());
+        note(untimed(&event()));
     }
 }
 
@@ -127,21 +127,27 @@ pub fn sched(event: impl FnOnce() -> Event) {
 #[inline]
 pub fn all(event: impl FnOnce() -> Event) {
     if is_on(Level::All) {
-        note(&event());
+        note(untimed(&event()));
     }
 }
 
+/// The record of an event that happens now. The clock is read later, out of the way of those who do not trace.
+#[inline(always)]
+fn untimed(event: &Event) -> Record {
+    Record::new(Instant::from_ticks(0), event)
+}
+
 #[cold]
-fn note(event: &Event) {
+fn note(record: Record) {
     if let Some(tracer) = TRACER.get() {
-        tracer.per_cpu.here().events.push(Record::new(arch::time::now(), event));
+        tracer.per_cpu.here().events.push(record.at(arch::time::now()));
     }
 }
 
 #[cold]
 fn label(event: &Event) {
     if let Some(tracer) = TRACER.get() {
-        tracer.per_cpu.here().labels.push(Record::new(arch::time::now(), event));
+        tracer.per_cpu.here().labels.push(untimed(event).at(arch::time::now()));
     }
 }
 
