@@ -111,7 +111,7 @@ fn header(options: &Options, topology: &Topology) -> Header {
 
 /// Whether events of `level` are noted.
 #[inline]
-fn is_on(level: Level) -> bool {
+pub fn is_on(level: Level) -> bool {
     LEVEL.load(Relaxed) >= level as u8
 }
 
@@ -119,7 +119,7 @@ fn is_on(level: Level) -> bool {
 #[inline]
 pub fn sched(event: impl FnOnce() -> Event) {
     if is_on(Level::Sched) {
-        note(untimed(&event()));
+        note(event);
     }
 }
 
@@ -127,18 +127,19 @@ pub fn sched(event: impl FnOnce() -> Event) {
 #[inline]
 pub fn all(event: impl FnOnce() -> Event) {
     if is_on(Level::All) {
-        note(untimed(&event()));
+        note(event);
     }
 }
 
-/// The record of an event that happens now. The clock is read later, out of the way of those who do not trace.
-#[inline(always)]
-fn untimed(event: &Event) -> Record {
-    Record::new(Instant::from_ticks(0), event)
+/// Makes the event out of the way of those who do not trace, and where it is known which one it is.
+#[cold]
+#[inline(never)]
+fn note(event: impl FnOnce() -> Event) {
+    push(Record::new(Instant::from_ticks(0), &event()));
 }
 
-#[cold]
-fn note(record: Record) {
+#[inline(never)]
+fn push(record: Record) {
     if let Some(tracer) = TRACER.get() {
         tracer.per_cpu.here().events.push(record.at(arch::time::now()));
     }
@@ -147,7 +148,7 @@ fn note(record: Record) {
 #[cold]
 fn label(event: &Event) {
     if let Some(tracer) = TRACER.get() {
-        tracer.per_cpu.here().labels.push(untimed(event).at(arch::time::now()));
+        tracer.per_cpu.here().labels.push(Record::new(arch::time::now(), event));
     }
 }
 
