@@ -228,6 +228,10 @@ impl Machine {
 
     /// The next thread is there.
     fn arrive(&mut self, cpu: usize) -> Result<(), Error> {
+        if self.cpus[cpu].timers_due {
+            // The switch has lowered the flag that asked for them to be run.
+            self.core.request_reschedule(id(cpu));
+        }
         drop(self.core.finish_switch(id(cpu)));
         if self.cpus[cpu].thread == IDLE {
             self.idle(cpu, 0);

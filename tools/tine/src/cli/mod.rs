@@ -7,6 +7,7 @@ mod gdb;
 mod iso;
 mod lists;
 mod run;
+mod sim;
 
 use crate::machine::config::{Accel, Tick};
 use crate::{interrupt, machine};
@@ -31,6 +32,8 @@ enum Command {
     Run(RunOptions),
     /// Measure what the kernel's operations cost, in virtual and in wall time; takes some minutes.
     Bench(BenchOptions),
+    /// Run a workload on a simulated machine of up to 4096 CPUs.
+    Sim(sim::SimOptions),
     /// List the machine configurations.
     Configs,
     /// List the balancers, and the orders on one CPU.
@@ -151,6 +154,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         }
         Some(Command::Run(options)) => run::run(&options.machine, options.json.as_deref()),
         Some(Command::Bench(options)) => bench::bench(&options),
+        Some(Command::Sim(options)) => sim::sim(&options),
         Some(Command::Configs) => lists::configs(),
         Some(Command::Balancers) => {
             lists::policies();
