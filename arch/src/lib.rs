@@ -28,6 +28,8 @@ pub mod copy;
 mod descriptors;
 #[cfg(target_os = "none")]
 pub mod fpu;
+#[cfg(target_os = "none")]
+pub mod guard;
 
 #[cfg(target_os = "none")]
 pub mod acpi;

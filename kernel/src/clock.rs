@@ -30,7 +30,7 @@ struct Clock {
     event: AtomicU64,
     /// For when the hardware is armed.
     armed: AtomicU64,
-    /// A sleeping thread's deadline has passed, and [`run_due_timers`] has not run since.
+    /// A sleeping thread's deadline has passed, and [`run_due`] has not run since.
     timers_due: AtomicBool,
     /// R3 re-armed the timer: no storm on the next entry to user mode.
     spared: AtomicBool,
@@ -108,7 +108,7 @@ pub fn timer_interrupt(progress: impl FnOnce() -> Progress) {
         clock.timers_due.store(true, Relaxed);
         cpus::request_reschedule();
     }
-    if clock.event.load(Relaxed) <= now.as_ticks() {
+    if clock.event.load(Relaxed) <= now.as_ticks() || watchdog::plan_audit(now) {
         cpus::request_reschedule();
     }
 
@@ -185,9 +185,14 @@ fn plan_event(clock: &Clock, changed: bool) {
     }
 }
 
-/// Wakes the threads of this CPU that the timer has found due, if there are any. Interrupts are off, and are off when it
-/// returns; not for interrupt handlers.
-pub fn run_due_timers() {
+/// Does what the timer has found due: wakes the threads of this CPU whose deadline has passed, and looks after the
+/// policies. Interrupts are off, and are off when it returns; not for interrupt handlers.
+pub fn run_due() {
+    if watchdog::is_audit_due() {
+        arch::interrupts::enable();
+        watchdog::audit();
+        arch::interrupts::disable();
+    }
     if clocks().per_cpu.here().timers_due.swap(false, Relaxed) {
         arch::interrupts::enable();
         timers::run_due(arch::time::now());

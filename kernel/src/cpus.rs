@@ -3,6 +3,9 @@
 //! One [`sched::Core`] drives all CPUs. This module gives it a clock and interprocessor interrupts and carries out what it
 //! answers; when the timer fires is [`crate::clock`]'s task.
 
+pub mod hotplug;
+pub mod policies;
+
 use crate::options::Options;
 use crate::task::{IdleTask, Task};
 use crate::{clock, trace};
@@ -27,6 +30,10 @@ impl Platform for Hardware {
 
     fn kick(&self, cpu: CpuId) {
         arch::apic::send(cpu, vectors::RESCHEDULE);
+    }
+
+    fn protect(&self, policy: &mut dyn FnMut()) -> bool {
+        arch::guard::call(policy)
     }
 
     /// Each CPU writes to its own ring, also where the event is another's.
@@ -56,30 +63,25 @@ pub fn init(options: &Options, topology: Topology) {
         balancer: options.balancer,
     };
     CORE.call_once(|| Core::new(Hardware, topology, config));
+    policies::init();
 }
 
 /// Turns the caller, which runs on the stack on which this CPU started, into the CPU's idle thread, and takes part in the
 /// scheduling from now on. `each_time` is called whenever the CPU has nothing to run, before it sleeps.
+///
+/// A CPU that is taken offline stays in here: it runs no threads, and serves interrupts and its sleepers' deadlines.
 pub fn idle(mut each_time: impl FnMut()) -> ! {
     let here = arch::cpu::id();
-    core().bring_online(
-        here,
-        NewThread {
-            id: formats::ThreadId(0),
-            kind: Kind::Idle,
-            affinity: CpuSet::of(here),
-            policy: Policy::default(),
-            task: Arc::new(IdleTask::here()),
-        },
-    );
+    bring_online(here);
     loop {
         arch::interrupts::disable();
         if core().needs_reschedule(here) {
-            clock::run_due_timers();
+            clock::run_due();
             crate::task::schedule_idle();
             continue;
         }
         arch::interrupts::enable();
+        hotplug::come_back_if_wanted(here);
         each_time();
         arch::interrupts::disable();
         if !core().needs_reschedule(here) {
@@ -88,6 +90,18 @@ pub fn idle(mut each_time: impl FnMut()) -> ! {
             arch::interrupts::wait();
         }
     }
+}
+
+/// What runs on this CPU becomes its idle thread.
+fn bring_online(here: CpuId) {
+    let idle = NewThread {
+        id: formats::ThreadId(0),
+        kind: Kind::Idle,
+        affinity: CpuSet::of(here),
+        policy: Policy::default(),
+        task: Arc::new(IdleTask::here()),
+    };
+    core().bring_online(here, idle);
 }
 
 /// Waits until `count` CPUs take part.
@@ -240,7 +254,7 @@ pub fn violations() -> &'static sched::Violations {
     core().machine().violations()
 }
 
-/// What each CPU has counted.
+/// What each CPU has counted, those that are offline included.
 pub fn stats() -> alloc::vec::Vec<CpuStats> {
-    online().iter().map(|cpu| core().cpu_stats(cpu)).collect()
+    hotplug::present().iter().map(|cpu| core().cpu_stats(cpu)).collect()
 }

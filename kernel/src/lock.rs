@@ -20,6 +20,10 @@ pub mod rank {
     pub const PROCESS: u8 = 4;
     /// A process's table of file descriptors.
     pub const FILE_TABLE: u8 = 6;
+    /// Which CPUs come and go.
+    pub const HOTPLUG: u8 = 7;
+    /// The policies in force.
+    pub const POLICIES: u8 = 8;
     /// What is behind descriptions: a pipe's buffer, a directory.
     pub const FILE: u8 = 10;
     /// Signal actions and queues.

@@ -93,8 +93,8 @@ impl Options {
         match key {
             "hz" if value == "oneshot" => (self.timer, self.hz) = (Timer::OneShot, NOMINAL_HZ),
             "hz" => (self.timer, self.hz) = (Timer::Periodic, number(key, value, 1, 10_000)?),
-            "order" => self.order = named(key, value, sched::order::orders(), |entry| entry.name)?,
-            "balancer" => self.balancer = named(key, value, sched::balance::balancers(), |entry| entry.name)?,
+            "order" => self.order = named(key, value, orders(), |entry| entry.name)?,
+            "balancer" => self.balancer = named(key, value, balancers(), |entry| entry.name)?,
             "seed" => {
                 self.seed = value.parse().map_err(|_| format!("seed={value}: not a number below 2^64"))?
             }
@@ -125,6 +125,24 @@ impl Options {
     pub fn tick(&self) -> Duration {
         Duration::from_ticks(1_000_000_000 / u64::from(self.hz))
     }
+}
+
+/// Policies that are wrong on purpose.
+#[cfg(feature = "planted")]
+use sched::planted::{BALANCERS as PLANTED_BALANCERS, ORDERS as PLANTED_ORDERS};
+#[cfg(not(feature = "planted"))]
+const PLANTED_BALANCERS: [&sched::balance::Entry; 0] = [];
+#[cfg(not(feature = "planted"))]
+const PLANTED_ORDERS: [&sched::order::Entry; 0] = [];
+
+/// The orders that can be chosen at boot.
+fn orders() -> impl Iterator<Item = &'static sched::order::Entry> + Clone {
+    sched::order::orders().iter().chain(&PLANTED_ORDERS).copied()
+}
+
+/// The balancers that can be chosen at boot.
+fn balancers() -> impl Iterator<Item = &'static sched::balance::Entry> + Clone {
+    sched::balance::balancers().iter().chain(&PLANTED_BALANCERS).copied()
 }
 
 fn sabotage(value: &str) -> Result<Sabotage, String> {
@@ -159,11 +177,11 @@ fn number(key: &str, value: &str, least: u32, most: u32) -> Result<u32, String> 
 fn named<T>(
     key: &str,
     value: &str,
-    all: &'static [&'static T],
+    all: impl Iterator<Item = &'static T> + Clone,
     name: impl Fn(&T) -> &'static str,
 ) -> Result<&'static T, String> {
-    all.iter().copied().find(|entry| name(entry) == value).ok_or_else(|| {
-        let names: Vec<_> = all.iter().map(|entry| name(entry)).collect();
+    all.clone().find(|entry| name(entry) == value).ok_or_else(|| {
+        let names: Vec<_> = all.map(name).collect();
         format!("{key}={value}: there is no such {key}; there are: {}", names.join(", "))
     })
 }

@@ -1,7 +1,7 @@
 //! The last words of the kernel.
 //!
 //! A panic on one CPU stops the others, prints a symbolised backtrace, reports the failure on COM2 and ends the machine
-//! with [`exit::PANIC`]. Nothing here may wait for a lock that the panicking code could hold.
+//! with [`exit::PANIC`]; only a balancer may panic and be replaced. Nothing here may wait for a lock that the panicking code could hold.
 
 use crate::symbols::Address;
 use alloc::format;
@@ -19,6 +19,8 @@ static PANICKING: AtomicBool = AtomicBool::new(false);
 
 #[panic_handler]
 fn on_panic(info: &PanicInfo) -> ! {
+    // A policy's panic is the policy's problem: the watchdog replaces it.
+    arch::guard::abandon(|| log::error!("a scheduling policy panicked: {info}"));
     match info.location() {
         Some(location) => die(format_args!("{} ({location})", info.message()), Backtrace::here()),
         None => die(format_args!("{}", info.message()), Backtrace::here()),

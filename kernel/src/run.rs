@@ -93,9 +93,11 @@ impl Run {
             violation_ns: violations.total(arch::time::now()).as_ticks(),
             longest_violation_ns: violations.longest().as_ticks(),
             violations: violations.count(),
+            swaps: cpus::policies::swap_counts(),
             cpus,
         }));
         results::write(&Event::SystemCalls(SystemCalls { unknown: syscall::unknown_counts() }));
+        cpus::policies::restore();
         let before = self.before;
         let after = leaks::settle(&before);
         results::write(&Event::Accounting(Accounting { before, after }));

@@ -1,8 +1,9 @@
-//! Noticing that the machine is stuck.
+//! Noticing that the machine is stuck, or that a policy fails.
 //!
 //! Three things are noticed: a CPU whose timer should have fired long ago, a spin lock that is waited for without end, and
 //! (by the scheduler) a thread that is dispatched over and over without getting anywhere. Each ends the run with what
-//! every CPU was doing.
+//! every CPU was doing. A fourth does not: a policy that starves threads, wastes CPUs, proposes the impossible or panics is
+//! replaced by one that is known to work, and the run goes on, but counts as failed.
 
 use crate::symbols::Address;
 use crate::{clock, cpus, results};
@@ -11,7 +12,7 @@ use arch::backtrace::Backtrace;
 use arch::sync::Stuck;
 use arch::traps::KernelFrame;
 use core::fmt::Write;
-use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use formats::record::FailureKind;
 use formats::{CpuId, Duration, Instant};
 use sched::Livelock;
@@ -21,6 +22,13 @@ const STALL: Duration = Duration::from_secs(10);
 
 /// How long the other CPUs get to say what they are doing.
 const REPORT_TIME: Duration = Duration::from_millis(500);
+
+/// How often the policies are looked at, in nanoseconds.
+const AUDIT: u64 = 1_000_000_000;
+
+/// When, and whether a CPU's timer has found that time to have come.
+static NEXT_AUDIT: AtomicU64 = AtomicU64::new(AUDIT);
+static AUDIT_DUE: AtomicBool = AtomicBool::new(false);
 
 /// Starts to watch over spin locks.
 pub fn init() {
@@ -32,6 +40,37 @@ pub fn look(now: Instant) {
     if let Some((cpu, due)) = clock::overdue(now, STALL) {
         let late = (now - due).as_millis();
         end(FailureKind::Stall, format!("STALL: {cpu} has not served its timer for {late} ms"))
+    }
+}
+
+/// Whether it is time to look at the policies, and this CPU is the one to do it as soon as it leaves interrupt context.
+/// Called from each CPU's timer interrupt; cheap.
+pub fn plan_audit(now: Instant) -> bool {
+    let (now, next) = (now.as_ticks(), NEXT_AUDIT.load(Relaxed));
+    if now < next || NEXT_AUDIT.compare_exchange(next, now + AUDIT, Relaxed, Relaxed).is_err() {
+        return false;
+    }
+    AUDIT_DUE.store(true, Relaxed);
+    true
+}
+
+/// Whether [`audit`] should be called.
+#[inline]
+pub fn is_audit_due() -> bool {
+    AUDIT_DUE.load(Relaxed)
+}
+
+/// Replaces a policy that fails, and says what it saw. Takes the locks of all run queues, one after the other: not for
+/// interrupt context.
+pub fn audit() {
+    if !AUDIT_DUE.swap(false, Relaxed) {
+        return;
+    }
+    if let Some((fault, view)) = cpus::policies::replace_failing() {
+        view.lines().for_each(|line| log::error!("{line}"));
+        let (order, balancer) = (cpus::policies::order().name, cpus::policies::balancer().name);
+        let message = format!("POLICY: {fault}; {order} and {balancer} go on");
+        results::failure(FailureKind::Policy, message);
     }
 }
 

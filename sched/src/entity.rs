@@ -7,7 +7,7 @@ use core::cell::Cell;
 use core::fmt;
 use core::ops::Deref;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
-use formats::{CpuId, Duration, ThreadId};
+use formats::{CpuId, Duration, Instant, ThreadId};
 
 /// The scheduler's own record of a thread. It moves with the thread and is never shared, so that nothing in it needs a
 /// lock or an atomic.
@@ -24,6 +24,8 @@ pub struct Entity {
     /// Which order its [`Fair`] figures are of.
     pub(crate) order_version: u32,
     pub(crate) fair: Fair,
+    /// The order of the CPU where it waits or runs counts it among those that compete.
+    pub(crate) competes: Cell<bool>,
     pub(crate) budget: Budget,
     pub(crate) link: Option<Runnable>,
     pub(crate) node: Node,
@@ -39,6 +41,10 @@ pub struct Fair {
     pub deadline: Cell<i64>,
     /// How much less than its share it has had (positive: it is owed), in virtual time.
     pub lag: Cell<i64>,
+    /// What rounding has kept back of [`vruntime`](Self::vruntime), in parts of its weight.
+    pub(crate) rest: Cell<u64>,
+    /// The CPU where it last stopped competing.
+    pub(crate) left_at: Cell<Option<CpuId>>,
 }
 
 /// What is left of a reservation (class deadline).
@@ -102,6 +108,12 @@ impl Entity {
         self.weight
     }
 
+    /// For how long it has waited for its turn; `None`: it does not wait.
+    pub fn waited(&self, now: Instant) -> Option<Duration> {
+        let zero = Duration::from_ticks(0);
+        self.wait.since.map(|since| now.checked_duration_since(since).unwrap_or(zero))
+    }
+
     /// Whether it may ask to run at once when it wakes (man 7 sched).
     pub fn may_preempt(&self) -> bool {
         matches!(self.policy, Policy::Normal(_))
@@ -110,6 +122,11 @@ impl Entity {
     /// What the order keeps about it.
     pub fn fair(&self) -> &Fair {
         &self.fair
+    }
+
+    /// Whether a policy was set that it does not compete by yet.
+    pub(crate) fn has_new_policy(&self) -> bool {
+        self.thread.policy_version.load(SeqCst) != self.policy_version
     }
 
     /// Takes over a policy that was set meanwhile.
@@ -128,6 +145,7 @@ impl Entity {
         if self.order_version != version {
             self.order_version = version;
             self.fair = Fair::default();
+            self.competes.set(false);
         }
     }
 
@@ -186,6 +204,7 @@ impl Runnable {
             wait: Wait::NONE,
             order_version: 0,
             fair: Fair::default(),
+            competes: Cell::new(false),
             budget: Budget::default(),
             link: None,
             node: Node::default(),

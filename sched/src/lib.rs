@@ -24,6 +24,8 @@ mod list;
 mod machine;
 mod measure;
 pub mod order;
+#[cfg(feature = "planted")]
+pub mod planted;
 mod platform;
 pub mod policy;
 mod scheduler;

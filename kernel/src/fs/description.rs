@@ -161,6 +161,8 @@ impl Description {
         let start = if self.flags() & O_APPEND != 0 { self.file.metadata().len } else { *offset };
         let count = self.file.write(&self.request(current, start), from)?;
         *offset = start + count as u64;
+        drop(offset);
+        self.file.settle(current);
         Ok(count)
     }
 
@@ -184,7 +186,11 @@ impl Description {
         match (self.is_writable(), self.file.seeking()) {
             (false, _) => Err(Errno::EBADF),
             (_, Seeking::Impossible) => Err(Errno::ESPIPE),
-            _ => self.file.write(&self.request(current, offset), from),
+            _ => {
+                let count = self.file.write(&self.request(current, offset), from)?;
+                self.file.settle(current);
+                Ok(count)
+            }
         }
     }
 

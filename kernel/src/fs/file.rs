@@ -69,6 +69,11 @@ pub trait File: Send + Sync {
         Err(Errno::EINVAL)
     }
 
+    /// Called after each successful write, when no lock is held: waits for what was written to take effect.
+    fn settle(&self, current: &Current) {
+        let _ = current;
+    }
+
     /// All of the content, if it lies in memory for good.
     fn bytes(&self) -> Option<&'static [u8]> {
         None

@@ -4,7 +4,7 @@
 //! is what can be read, written and waited for; pipes are files without an inode. A [`Description`] is one use of a file,
 //! with an offset and flags, and a [`FileTable`] gives descriptions the numbers that programs know.
 //!
-//! The tree is fixed at boot: the read-only initramfs, with `/dev` and `/proc` in it. The system calls on files are in
+//! The tree is fixed at boot: the read-only initramfs, with `/dev`, `/proc` and `/sys` in it. The system calls on files are in
 //! [`crate::syscall`].
 
 mod buffer;
@@ -22,7 +22,9 @@ mod proc;
 mod program;
 mod ring;
 mod socket_pair;
+mod sys;
 mod table;
+mod text;
 
 pub use buffer::UserBuffer;
 pub use context::FsContext;
@@ -51,6 +53,7 @@ pub fn init(archive: &'static [u8]) {
         let mut root = initramfs::read(archive);
         root.insert("dev", dev::directory());
         root.insert("proc", proc::directory());
+        root.insert("sys", sys::directory());
         Dentry::root(root.build())
     });
 }

@@ -41,7 +41,7 @@ fn movable(current: &Current, id: i32) -> Result<Option<Arc<sched::Thread>>, Err
 
 /// Bytes of a set that has a bit for each CPU, in whole words, as the kernel hands it out.
 fn set_size() -> usize {
-    let cpus = cpus::online().iter().last().map_or(1, |last| last.index() + 1);
+    let cpus = cpus::hotplug::possible().iter().last().map_or(1, |last| last.index() + 1);
     cpus.div_ceil(u64::BITS as usize) * size_of::<u64>()
 }
 
@@ -66,15 +66,19 @@ pub fn sched_setaffinity(current: &Current, id: i32, size: usize, from: u64) -> 
     let given = size.min(MOST);
     user::read_bytes(from, &mut bytes[..given])?;
     let words: [u64; MOST / size_of::<u64>()] = zerocopy::transmute!(bytes);
-    let set = CpuSet::from_words(words).and(&cpus::online());
-    if set.is_empty() {
+    let set = CpuSet::from_words(words).and(&cpus::hotplug::possible());
+    if set.and(&cpus::online()).is_empty() {
         return Err(Errno::EINVAL);
     }
     let Some(thread) = movable(current, id)? else { return Ok(0) };
     cpus::set_affinity(&thread, set);
-    // One that runs elsewhere leaves when its CPU takes the interrupt that the call has sent.
-    let has_to_move =
-        || !thread.is_asleep() && !thread.is_dead() && !thread.affinity().contains(thread.cpu());
+    // One that runs elsewhere leaves when its CPU takes the interrupt that the call has sent. It may stay if all CPUs of the
+    // set have gone offline meanwhile.
+    let has_to_move = || {
+        let allowed = thread.affinity();
+        let has_where = !allowed.and(&cpus::online()).is_empty();
+        has_where && !thread.is_asleep() && !thread.is_dead() && !allowed.contains(thread.cpu())
+    };
     while has_to_move() && !current.task.is_exiting() {
         let itself = Arc::ptr_eq(&thread, &current.thread);
         current.schedule(if itself { Leave::Preempt } else { Leave::Yield });

@@ -58,7 +58,7 @@ fn prepare_for_user_mode(current: &Current) -> bool {
     loop {
         arch::interrupts::disable();
         if cpus::needs_reschedule() {
-            clock::run_due_timers();
+            clock::run_due();
             let has_run = current.has_progressed();
             current.schedule(if has_run { sched::Leave::Preempt } else { sched::Leave::Hold });
         } else if current.task.attention() == 0 {

@@ -72,6 +72,9 @@ impl<P: Platform> Core<P> {
             // Nowhere it may run is online: anywhere is better than never (as Linux's select_fallback_rq).
             allowed = online;
         }
+        if thread.booking().is_some() {
+            return self.home_among(thread, &allowed);
+        }
         let proposed = match thread.policy_class() {
             Class::Fair => {
                 let weight = token.weight();
@@ -79,8 +82,7 @@ impl<P: Platform> Core<P> {
                 self.ask_place(&view, why)
             }
             // The balancer is for the fair class: these go where they disturb least.
-            Class::RealTime => self.least_urgent(thread.cpu(), &allowed),
-            Class::Deadline => thread.home(),
+            Class::RealTime | Class::Deadline => self.least_urgent(thread.cpu(), &allowed),
         };
         if allowed.contains(proposed) {
             return proposed;
@@ -118,7 +120,9 @@ impl<P: Platform> Core<P> {
         if !self.may_stay(token.thread(), to, queue.online) {
             return Err(token);
         }
-        let affinity = token.thread().affinity();
+        // What the newcomer is compared with is to be up to date.
+        self.settle(to, &mut queue, now);
+        let thread = token.thread().clone();
         let (id, woken) = (token.id(), matches!(why, Enqueue::Wake | Enqueue::Fork));
         let first = queue.waiting() == 0;
         let idle = queue.current().is_idle();
@@ -127,7 +131,6 @@ impl<P: Platform> Core<P> {
         let arms = self.config.timer == Timer::OneShot && first;
         queue.push(to, token, why, now, &self.machine);
         let preempts = self.preempts(&queue, now);
-        self.note_oldest(to, &queue);
         let waiting = queue.waiting() as u32;
         if alone {
             // With the lock held: `to` enters the mask again only after it has run this thread.
@@ -142,17 +145,25 @@ impl<P: Platform> Core<P> {
             self.call(to, here);
         }
         if !alone {
-            if self.machine.has_idle() && !self.machine.idle().and(&affinity).is_empty() {
-                self.machine.violations.begin(now);
+            self.platform.interleave();
+            if self.machine.has_idle() {
+                let affinity = thread.affinity();
+                if self.machine.idle().first_common(&affinity).is_some() {
+                    self.machine.violations.begin(now);
+                }
+                self.offer(to, &affinity, here);
             }
-            self.offer(to, &affinity, here);
         }
         Ok(())
     }
 
-    /// Whether a thread may be on `cpu`: allowed there and the CPU online; or nowhere it is allowed is online.
+    /// Whether a thread may be on `cpu`: allowed there and the CPU online; or nowhere it is allowed is online. One that has
+    /// booked bandwidth elsewhere must go there.
     pub(super) fn may_stay(&self, thread: &Thread, cpu: CpuId, online: bool) -> bool {
-        online && (thread.may_run_on(cpu) || thread.affinity().and(&self.machine.online()).is_empty())
+        let elsewhere = |home: CpuId| home != cpu && thread.may_run_on(home) && self.machine.is_online(home);
+        online
+            && (thread.may_run_on(cpu) || thread.affinity().and(&self.machine.online()).is_empty())
+            && !thread.booking().is_some_and(|booking| elsewhere(booking.cpu))
     }
 
     fn preempts(&self, queue: &super::Queue, now: Instant) -> bool {
@@ -163,9 +174,7 @@ impl<P: Platform> Core<P> {
     /// A thread waits on `cpu`: calls one idle CPU to come and take it, if the balancer has idle CPUs do that.
     pub(super) fn offer(&self, cpu: CpuId, affinity: &CpuSet, here: CpuId) {
         let topology = self.machine.topology();
-        self.call_helper(here, |idle| {
-            idle.and(affinity).iter().min_by_key(|helper| topology.distance(cpu, *helper))
-        });
+        self.call_helper(here, |idle| topology.nearest(cpu, &idle.and(affinity)));
     }
 
     /// `here` was idle and has found work, perhaps not what it was called for: if more waits anywhere, it calls the
@@ -175,7 +184,7 @@ impl<P: Platform> Core<P> {
         let topology = machine.topology();
         self.call_helper(here, |idle| {
             machine.loaded().first()?;
-            idle.iter().min_by_key(|helper| topology.distance(here, *helper))
+            topology.nearest(here, &idle)
         });
     }
 

@@ -4,16 +4,24 @@ use super::cpu::{NEVER, since};
 use crate::{Balancer, Core, Entity, MachineView, Placement, Platform, ThreadView, Victims, balance, order};
 use alloc::boxed::Box;
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use core::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
+};
 use formats::trace::Event;
 use formats::{CpuId, Duration, Instant, ThreadId};
 use once_cell::race::OnceBox;
 
-/// After so long, a thread that waits under an order that promises turns is starved.
-const STARVATION: Duration = Duration::from_secs(20);
+/// After so long, and [`TURNS`] times what its turn should take to come, a thread that waits under an order that promises
+/// turns is starved. Shorter where policies are planted that starve threads, so that tests need not wait.
+const STARVATION: Duration = Duration::from_secs(if cfg!(feature = "planted") { 2 } else { 20 });
+const TURNS: u64 = 8;
 
 /// After so long, a balancer that promises to conserve work has broken the promise.
 const IDLENESS: Duration = Duration::from_secs(2);
+
+/// So many audits in a row must find a thread waiting that an idle CPU could run. One may find a CPU that is about to be
+/// called.
+const IDLE_AUDITS: u32 = 3;
 
 /// So many impossible proposals are no accident. (A few are: a CPU may go offline while a policy thinks.)
 const REPAIRS: u64 = 1_000;
@@ -32,6 +40,8 @@ pub(super) struct Policies {
     panicked: AtomicBool,
     /// How many repairs there were when the balancer began its work.
     repairs: AtomicU64,
+    /// How many audits in a row have found CPUs idle that were wanted.
+    idle_audits: AtomicU32,
     orders: Box<[&'static order::Entry]>,
 }
 
@@ -101,6 +111,7 @@ impl Policies {
             order: AtomicUsize::new(order),
             panicked: AtomicBool::new(false),
             repairs: AtomicU64::new(0),
+            idle_audits: AtomicU32::new(0),
             orders: orders.into(),
         }
     }
@@ -170,8 +181,8 @@ impl<P: Platform> Core<P> {
         self.ask(here, |balancer, machine| balancer.on_idle(here, machine)).unwrap_or(Victims::NONE)
     }
 
-    /// Periodic balancing, if it is due on `here`. Not for interrupt handlers.
-    pub fn balance_if_due(&self, here: CpuId) {
+    /// Periodic balancing, if it is due on `here`, which then looks at its queue.
+    pub(super) fn balance_if_due(&self, here: CpuId) {
         let cpu = self.cpu(here);
         let now = self.platform.now();
         if now.as_ticks() < cpu.next_balance.load(Relaxed) {
@@ -181,7 +192,9 @@ impl<P: Platform> Core<P> {
         if let Some(wanted) = wanted {
             self.carry_out(wanted, here);
         }
-        self.plan_balance(here, here);
+        if self.machine.is_online(here) {
+            self.plan_balance(here, here);
+        }
     }
 
     /// Puts another balancer in force: from the next decision on, everywhere.
@@ -196,6 +209,7 @@ impl<P: Platform> Core<P> {
         self.policies.balancer.store(index, SeqCst);
         self.policies.repairs.store(self.all_repairs(), Relaxed);
         self.policies.panicked.store(false, SeqCst);
+        self.policies.idle_audits.store(0, Relaxed);
         self.platform.trace(here, || Event::Policy { order: false, number: index as u32 });
         for cpu in self.machine.online().iter() {
             self.plan_balance(cpu, here);
@@ -222,7 +236,7 @@ impl<P: Platform> Core<P> {
         self.policies.order.store(index, SeqCst);
         let mut longest = Duration::from_ticks(0);
         for cpu in CpuId::first(self.cpus.len()) {
-            let new = (entry.new)(&self.config);
+            let new = (entry.new)(&self.config.of_cpu(cpu));
             let mut queue = self.lock(cpu);
             let begun = self.platform.now();
             if queue.current.is_some() {
@@ -257,25 +271,52 @@ impl<P: Platform> Core<P> {
         if proposals >= REPAIRS {
             return Some(PolicyFault::Impossible { balancer: entry.name, proposals });
         }
-        if entry.conserves_work
-            && let Some(lasted) = self.machine.violations.present(now).filter(|lasted| *lasted > IDLENESS)
-        {
+        if let Some(lasted) = self.wasted(now).filter(|_| entry.conserves_work) {
             return Some(PolicyFault::Idle { balancer: entry.name, lasted });
         }
         if !order.preemptive {
             return None;
         }
         self.machine.online().iter().find_map(|cpu| {
+            let weight = self.machine.weight(cpu);
             let mut starved = None;
             self.lock(cpu).each(&mut |entity| {
-                let waited = entity.wait.since.map_or(Duration::from_ticks(0), |at| since(now, at));
-                if waited > STARVATION && entity.policy().class() == crate::Class::Fair {
+                let waited = entity.waited(now).unwrap_or(Duration::from_ticks(0));
+                let share = weight / u64::from(entity.weight()).max(1);
+                let turn = self.config.quantum.as_ticks().saturating_mul(TURNS * share);
+                let patience = STARVATION.as_ticks().saturating_add(turn);
+                if waited.as_ticks() > patience && entity.policy().class() == crate::Class::Fair {
                     starved = Some((entity.id(), waited));
                 }
             });
             let (thread, waited) = starved?;
             Some(PolicyFault::Starved { order: order.name, thread, cpu, waited })
         })
+    }
+
+    /// For how long threads have waited while CPUs idled that could have run them, if that is beyond what may be. The
+    /// measure of violations alone does not say: it also counts CPUs where none of those threads may run.
+    fn wasted(&self, now: Instant) -> Option<Duration> {
+        let audits = &self.policies.idle_audits;
+        let lasted = self.machine.violations.present(now).filter(|_| self.is_idle_cpu_wanted());
+        if lasted.is_none() {
+            audits.store(0, Relaxed);
+        }
+        let lasted = lasted?;
+        (audits.fetch_add(1, Relaxed) + 1 >= IDLE_AUDITS && lasted > IDLENESS).then_some(lasted)
+    }
+
+    fn is_idle_cpu_wanted(&self) -> bool {
+        let idle = self.machine.idle();
+        !idle.is_empty()
+            && self.machine.loaded().iter().any(|cpu| {
+                let mut wanted = false;
+                self.lock(cpu).each(&mut |entity| {
+                    let fair = entity.policy().class() == crate::Class::Fair;
+                    wanted |= fair && !entity.thread().affinity().and(&idle).is_empty();
+                });
+                wanted
+            })
     }
 
     /// Replaces a policy that has failed by one that is known to work.

@@ -11,3 +11,4 @@ mod noticed;
 mod policies;
 mod same_as_linux;
 mod starvation;
+mod traced;

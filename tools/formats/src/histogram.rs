@@ -49,6 +49,11 @@ impl Histogram {
         self.count
     }
 
+    /// All values added up; `u64::MAX` if that is too much.
+    pub fn sum(&self) -> u64 {
+        self.sum
+    }
+
     /// The largest value, exactly; 0 when there is none.
     pub fn max(&self) -> u64 {
         self.max

@@ -63,6 +63,17 @@ pub struct Scheduler {
     pub longest_violation_ns: u64,
     pub violations: u64,
     pub cpus: Vec<CpuStats>,
+    #[serde(default)]
+    pub swaps: Swaps,
+}
+
+/// Changes of the policies in force, made while the machine ran.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Swaps {
+    pub balancers: u64,
+    pub orders: u64,
+    /// The longest time that a queue was locked, for each change of the order.
+    pub pause_ns: Histogram,
 }
 
 /// What was counted on one CPU.
@@ -174,6 +185,8 @@ pub enum FailureKind {
     Deadlock,
     /// Resources did not come back.
     Leak,
+    /// A scheduling policy starves threads, wastes CPUs, or breaks its contract; it was replaced.
+    Policy,
     Panic,
 }
 

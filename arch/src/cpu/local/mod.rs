@@ -5,7 +5,7 @@
 //! [`PerCpu`](super::PerCpu).
 
 use crate::sync::rank::Held;
-use core::sync::atomic::{AtomicBool, AtomicU32};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 /// What locks and interrupts count. Written by its CPU only; an interrupt handler leaves it as it found it,
 /// so plain loads and stores are enough.
@@ -18,6 +18,8 @@ pub(crate) struct Counters {
     /// Whether interrupts were on before the first of them.
     pub irqs_were_enabled: AtomicBool,
     pub held: Held,
+    /// Where the innermost guarded call on this CPU goes on when it is abandoned; 0: there is none.
+    pub guard: AtomicU64,
 }
 
 impl Counters {
@@ -27,6 +29,7 @@ impl Counters {
             irq_locks: AtomicU32::new(0),
             irqs_were_enabled: AtomicBool::new(false),
             held: Held::new(),
+            guard: AtomicU64::new(0),
         }
     }
 }

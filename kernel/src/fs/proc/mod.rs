@@ -3,19 +3,21 @@
 //! A file's text is made when it is read from its beginning; reading on goes on in the same text.
 
 mod maps;
+mod measures;
 mod process;
+mod schedstat;
 mod system;
-mod text;
+mod threads;
 mod tine;
 
 use super::directory::{Builder, Directory};
+use super::text::{Generate, Text};
 use super::{DeviceId, Entry, Inode, Kind, Metadata};
 use crate::errno::Errno;
 use crate::task::{self, Task};
 use crate::{cpus, fs::initramfs};
-use alloc::{format, string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use process::ProcessDirectory;
-use text::{Generate, Text};
 
 const FILE_SYSTEM: DeviceId = DeviceId::new(0, 21);
 
@@ -78,7 +80,12 @@ const FILES: &[(&[&str], &str, Generate)] = &[
     (&["sys", "kernel"], "threads-max", system::most_threads),
     (&["sys", "vm"], "overcommit_memory", system::overcommit),
     (&["tine"], "leaks", tine::leaks),
-    (&["tine"], "sched", tine::sched),
+    (&[], "schedstat", schedstat::machine),
+    (&["tine"], "sched", measures::text),
+    (&["tine"], "sched.json", measures::json),
+    (&["tine"], "swaps", measures::swaps),
+    (&["tine"], "swaps.json", measures::swaps_json),
+    (&["tine"], "threads", measures::threads),
 ];
 
 pub fn directory() -> Arc<dyn Inode> {
@@ -90,7 +97,12 @@ pub fn directory() -> Arc<dyn Inode> {
         for name in *directories {
             directory = directory.directory(name, Metadata::new(Kind::Directory, 0o555, next(), FILE_SYSTEM));
         }
-        directory.insert(name, Arc::new(Text::new(next(), *generate)));
+        directory.insert(name, Arc::new(Text::new(next(), FILE_SYSTEM, *generate)));
+    }
+    let tine = root.directory("tine", Metadata::new(Kind::Directory, 0o555, next(), FILE_SYSTEM));
+    for (name, generate, accept) in tine::SETTINGS {
+        let setting = Text::new(next(), FILE_SYSTEM, *generate).accepting(Box::new(*accept));
+        tine.insert(name, Arc::new(setting));
     }
     root.insert("self", Arc::new(OwnProcess(Metadata::new(Kind::Symlink, 0o777, next(), FILE_SYSTEM))));
     let mounts = initramfs::Symlink::new("self/mounts", next(), FILE_SYSTEM);

@@ -1,8 +1,9 @@
 //! `/proc/PID`: one process (man 5 proc_pid).
 
-use super::text::Text;
-use super::{FILE_SYSTEM, maps};
+use super::threads::{self, Threads};
+use super::{FILE_SYSTEM, maps, schedstat};
 use crate::errno::Errno;
+use crate::fs::text::Text;
 use crate::fs::{Entry, Inode, Kind, Metadata};
 use crate::task::{Process, ProcessId};
 use alloc::{format, string::String, sync::Arc, sync::Weak, vec::Vec};
@@ -24,6 +25,7 @@ type Follow = fn(&Process) -> String;
 enum Child {
     Text(Generate),
     Link(Follow),
+    Threads,
 }
 
 const CHILDREN: &[(&str, Child)] = &[
@@ -34,8 +36,10 @@ const CHILDREN: &[(&str, Child)] = &[
     ("maps", Child::Text(maps::maps)),
     ("mounts", Child::Text(mounts)),
     ("root", Child::Link(|_| String::from("/"))),
+    ("schedstat", Child::Text(|process| Ok(schedstat::thread(leader(process).as_deref())))),
     ("stat", Child::Text(stat)),
     ("status", Child::Text(status)),
+    ("task", Child::Threads),
 ];
 
 /// The inode number of a process's directory; those of its files follow.
@@ -63,8 +67,11 @@ impl Inode for ProcessDirectory {
         let number = self.child_number(at);
         let process = self.process.clone();
         Ok(match CHILDREN[at].1 {
-            Child::Text(generate) => Arc::new(Text::new(number, move || generate(&*living(&process)?))),
+            Child::Text(generate) => {
+                Arc::new(Text::new(number, FILE_SYSTEM, move || generate(&*living(&process)?)))
+            }
             Child::Link(follow) => Arc::new(ProcessLink { number, process, follow }),
+            Child::Threads => Arc::new(Threads { number, process }),
         })
     }
 
@@ -75,6 +82,7 @@ impl Inode for ProcessDirectory {
             kind: match child {
                 Child::Text(_) => Kind::Regular,
                 Child::Link(_) => Kind::Symlink,
+                Child::Threads => Kind::Directory,
             },
         });
         Ok(entries.collect())
@@ -82,8 +90,13 @@ impl Inode for ProcessDirectory {
 }
 
 /// The process, unless it is gone.
-fn living(process: &Weak<Process>) -> Result<Arc<Process>, Errno> {
+pub(super) fn living(process: &Weak<Process>) -> Result<Arc<Process>, Errno> {
     process.upgrade().ok_or(Errno::ESRCH)
+}
+
+/// The first thread, which bears the number of the process; `None` once it has ended.
+fn leader(process: &Process) -> Option<Arc<sched::Thread>> {
+    process.threads.lock().iter().find(|task| task.id.0 == process.id)?.thread()
 }
 
 struct ProcessLink {
@@ -119,7 +132,7 @@ fn name(process: &Process) -> Result<Vec<u8>, Errno> {
 
 /// Device, place, type, options; dump and check order are of no use.
 fn mounts(_: &Process) -> Result<Vec<u8>, Errno> {
-    Ok(b"rootfs / rootfs ro 0 0\nproc /proc proc rw 0 0\ndevtmpfs /dev devtmpfs rw 0 0\n".to_vec())
+    Ok(b"rootfs / rootfs ro 0 0\nproc /proc proc rw 0 0\ndevtmpfs /dev devtmpfs rw 0 0\nsysfs /sys sysfs rw 0 0\n".to_vec())
 }
 
 /// What is common to `stat` and `status`.
@@ -199,13 +212,14 @@ fn status(process: &Process) -> Result<Vec<u8>, Errno> {
     let text = format!(
         "Name:\t{name}\nUmask:\t{umask:04o}\nState:\t{state}\nTgid:\t{id}\nNgid:\t0\nPid:\t{id}\nPPid:\t{parent}\n\
          TracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nFDSize:\t{descriptors}\nGroups:\t\n\
-         VmSize:\t{size:8} kB\nVmRSS:\t{resident:8} kB\nThreads:\t{threads}\n",
+         VmSize:\t{size:8} kB\nVmRSS:\t{resident:8} kB\nThreads:\t{threads}\n{scheduling}",
         name = summary.name,
         id = process.id,
         parent = process.parent_id(),
         size = summary.virtual_size / 1024,
         resident = summary.resident * kib,
         threads = summary.threads,
+        scheduling = threads::scheduling(leader(process).as_deref()),
     );
     Ok(text.into_bytes())
 }

@@ -1,8 +1,12 @@
-//! Files that only Tine has: `/proc/tine`.
+//! Files that only Tine has, in `/proc/tine`: what is in use, and the policies in force. [`measures`](super::measures) has
+//! the rest.
 
+use crate::cpus::policies;
 use crate::errno::Errno;
-use crate::{cpus, leaks};
+use crate::fs::text::Generate;
+use crate::leaks;
 use alloc::{format, string::String, vec::Vec};
+use sched::{balance, order};
 
 /// What is in use, to be compared with what it was before: `NAME COUNT` on each line.
 pub fn leaks() -> Result<Vec<u8>, Errno> {
@@ -16,29 +20,39 @@ pub fn leaks() -> Result<Vec<u8>, Errno> {
     Ok(lines.iter().map(|(name, count)| format!("{name} {count}\n")).collect::<String>().into_bytes())
 }
 
-/// What the scheduler has counted, a line for each CPU under a line of names; times in nanoseconds.
-pub fn sched() -> Result<Vec<u8>, Errno> {
-    let mut text = String::from(
-        "cpu busy_ns idle_ns ticks switches preemptions migrations_in migrations_out steals steal_attempts kicks \
-         first_runs no_progress_ticks\n",
-    );
-    text.extend(cpus::stats().iter().map(|cpu| {
-        let counts = [
-            cpu.busy_ns,
-            cpu.idle_ns,
-            cpu.ticks,
-            cpu.switches,
-            cpu.preemptions,
-            cpu.migrations_in,
-            cpu.migrations_out,
-            cpu.steals,
-            cpu.steal_attempts,
-            cpu.kicks,
-            cpu.first_runs,
-            cpu.no_progress_ticks,
-        ];
-        let counts: String = counts.iter().map(|count| format!(" {count}")).collect();
-        format!("{}{counts}\n", cpu.cpu)
-    }));
-    Ok(text.into_bytes())
+/// Carries out what was written to a setting.
+type Set = fn(&str) -> Result<(), Errno>;
+
+/// What can be read and written.
+pub const SETTINGS: &[(&str, Generate, Set)] =
+    &[("balancer", balancer, set_balancer), ("order", order, set_order)];
+
+/// All names, the one in force in brackets, as Linux's `/sys/block/*/queue/scheduler`.
+fn choice(names: impl Iterator<Item = &'static str>, chosen: &'static str) -> Vec<u8> {
+    let mut words: Vec<&str> = names.collect();
+    // One that was chosen at boot and is not registered.
+    if !words.contains(&chosen) {
+        words.push(chosen);
+    }
+    let shown = |word: &&str| if *word == chosen { format!("[{word}]") } else { String::from(*word) };
+    let words: Vec<String> = words.iter().map(shown).collect();
+    format!("{}\n", words.join(" ")).into_bytes()
+}
+
+fn balancer() -> Result<Vec<u8>, Errno> {
+    Ok(choice(balance::balancers().iter().map(|entry| entry.name), policies::balancer().name))
+}
+
+fn order() -> Result<Vec<u8>, Errno> {
+    Ok(choice(order::orders().iter().map(|entry| entry.name), policies::order().name))
+}
+
+fn set_balancer(name: &str) -> Result<(), Errno> {
+    let entry = balance::by_name(name).ok_or(Errno::EINVAL)?;
+    policies::set_balancer(entry).map_err(|_| Errno::EINVAL)
+}
+
+fn set_order(name: &str) -> Result<(), Errno> {
+    let entry = order::by_name(name).ok_or(Errno::EINVAL)?;
+    policies::set_order(entry).map_err(|_| Errno::EINVAL)
 }

@@ -14,7 +14,7 @@ use crate::workload::{Program, Workload};
 use crate::{Calibration, Error};
 use cpu::Cpu;
 use fastrand::Rng;
-use formats::record::Scheduler;
+use formats::record::{Scheduler, Swaps};
 use formats::{CpuId, CpuSet, Instant, ThreadId};
 use sched::{Core, Kind, NewThread, Policy, Timer, Topology};
 use std::sync::Arc;
@@ -214,6 +214,7 @@ impl Machine {
             longest_violation_ns: violations.longest().as_ticks(),
             violations: violations.count(),
             cpus,
+            swaps: Swaps::default(),
         };
         let programs = &self.programs;
         let summary = |thread: &Thread| ThreadSummary {
