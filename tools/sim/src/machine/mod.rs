@@ -196,7 +196,7 @@ impl Machine {
     }
 
     fn deadlock(&self) -> Error {
-        let left = || self.threads.iter().enumerate().filter(|(_, thread)| thread.live.is_some());
+        let left = || self.threads.iter().enumerate().filter(|(_, thread)| thread.handle.is_some());
         let (first, at) = match left().next() {
             Some((index, thread)) => (index, self.describe(thread)),
             None => (0, String::new()),
@@ -218,7 +218,7 @@ impl Machine {
         };
         let programs = &self.programs;
         let summary = |thread: &Thread| ThreadSummary {
-            program: programs[thread.program].name.clone(),
+            program: programs[thread.program as usize].name.clone(),
             started: thread.started,
             finished: thread.finished,
             work_ns: thread.work,
