@@ -55,6 +55,8 @@ pub struct Thread {
     kind: Kind,
     task: Arc<dyn Any + Send + Sync>,
     affinity: CpuMask,
+    /// `affinity` has all CPUs of the machine and need not be looked at, which matters where sets are large.
+    anywhere: AtomicBool,
     policy: AtomicCell<Policy>,
     pub(crate) policy_version: AtomicU32,
     /// What it has booked as a thread of the deadline class: see [`Booking`].
@@ -72,11 +74,13 @@ pub struct Thread {
 
 impl Thread {
     pub(crate) fn new(new: NewThread, here: CpuId, machine: CpuSet) -> Self {
+        let affinity = new.affinity.and(&machine);
         Self {
             id: new.id,
             kind: new.kind,
             task: new.task,
-            affinity: CpuMask::new(new.affinity.and(&machine)),
+            affinity: CpuMask::new(affinity),
+            anywhere: AtomicBool::new(affinity == machine),
             policy: AtomicCell::new(new.policy),
             policy_version: AtomicU32::new(0),
             booking: AtomicU64::new(0),
@@ -111,8 +115,16 @@ impl Thread {
         self.affinity.load()
     }
 
-    pub(crate) fn store_affinity(&self, set: CpuSet) {
+    /// Lets it run on `set`, a part of `machine`.
+    pub(crate) fn store_affinity(&self, set: CpuSet, machine: &CpuSet) {
+        // Who finds the flag lowered must find the new set.
         self.affinity.store(set);
+        self.anywhere.store(set == *machine, SeqCst);
+    }
+
+    /// Those of `online` where it may run.
+    pub(crate) fn allowed(&self, online: &CpuSet) -> CpuSet {
+        if self.anywhere.load(SeqCst) { *online } else { self.affinity().and(online) }
     }
 
     /// How it competes.
@@ -146,7 +158,7 @@ impl Thread {
 
     #[inline]
     pub fn may_run_on(&self, cpu: CpuId) -> bool {
-        self.affinity.contains(cpu)
+        self.anywhere.load(SeqCst) || self.affinity.contains(cpu)
     }
 
     /// The CPU where it runs or waits for its turn; asleep, where it last ran.

@@ -20,7 +20,8 @@ impl<P: Platform> Core<P> {
     /// to that. CPUs that the machine does not have are ignored. When none of `set` is online, the thread runs
     /// anywhere.
     pub fn set_affinity(&self, thread: &Thread, set: CpuSet, here: CpuId) {
-        thread.store_affinity(set.and(&self.machine.topology().all()));
+        let machine = self.machine.topology().all();
+        thread.store_affinity(set.and(&machine), &machine);
         self.platform.interleave();
         // Whoever takes it elsewhere from here on will look at the new set on arrival, because that writes `cpu` first.
         let at = thread.cpu();

@@ -67,7 +67,7 @@ impl<P: Platform> Core<P> {
     fn choose(&self, token: &Runnable, why: Placement, here: CpuId) -> CpuId {
         let thread = token.thread();
         let online = self.machine.online();
-        let mut allowed = thread.affinity().and(&online);
+        let mut allowed = thread.allowed(&online);
         if allowed.is_empty() {
             // Nowhere it may run is online: anywhere is better than never (as Linux's select_fallback_rq).
             allowed = online;
@@ -101,7 +101,7 @@ impl<P: Platform> Core<P> {
     /// elsewhere.
     pub(super) fn would_move_for_exec(&self, here: CpuId) -> bool {
         let thread = self.current(here);
-        let allowed = thread.affinity().and(&self.machine.online());
+        let allowed = thread.allowed(&self.machine.online());
         if thread.policy_class() != Class::Fair || allowed.is_empty() {
             return false;
         }
