@@ -212,6 +212,7 @@ pub fn reschedule(why: Leave) -> Option<Switch> {
 /// The second half of a switch, called by the thread that was switched to. A thread that has died is returned, to be
 /// dropped when interrupts are on.
 pub fn finish_switch() -> Option<Dead> {
+    clock::remember_due_timers();
     core().finish_switch(arch::cpu::id())
 }
 

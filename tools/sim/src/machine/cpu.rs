@@ -1,7 +1,7 @@
 //! One CPU as its kernel runs it: interrupts, the tick, switches, the idle loop.
 
 use super::Machine;
-use super::thread::Stage;
+use super::thread::{NOWHERE, Stage};
 use crate::Error;
 use crate::queue::NEVER;
 use formats::{CpuId, Instant};
@@ -152,7 +152,7 @@ impl Machine {
     fn interrupt(&mut self, cpu: usize) -> Result<(), Error> {
         self.account(cpu);
         let mut cost = self.note_interrupts(cpu);
-        let in_call = self.live(cpu).stage != Stage::Compute;
+        let in_call = self.running(cpu).stage != Stage::Compute;
         if self.cpus[cpu].tick <= self.now {
             cost += self.costs.tick.0;
             self.tick(cpu, in_call, cost)?;
@@ -222,12 +222,16 @@ impl Machine {
         here.thread = IDLE;
         if switch.next.kind() == Kind::User {
             here.thread = switch.next.id().0 as usize - 1;
-            self.live(cpu).overhead += cost;
+            self.running(cpu).overhead += cost;
         }
     }
 
     /// The next thread is there.
     fn arrive(&mut self, cpu: usize) -> Result<(), Error> {
+        if self.cpus[cpu].timers_due {
+            // The switch has lowered the flag that asked for them to be run.
+            self.core.request_reschedule(id(cpu));
+        }
         drop(self.core.finish_switch(id(cpu)));
         if self.cpus[cpu].thread == IDLE {
             self.idle(cpu, 0);
@@ -242,7 +246,7 @@ impl Machine {
         }
         self.limit_slice(cpu);
         self.refill(cpu);
-        if self.live(cpu).stage != Stage::Retry && self.leave_kernel(cpu) {
+        if self.running(cpu).stage != Stage::Retry && self.leave_kernel(cpu) {
             return Ok(());
         }
         self.proceed(cpu)
@@ -250,13 +254,11 @@ impl Machine {
 
     /// The thread that has arrived brings its working set to these caches.
     fn refill(&mut self, cpu: usize) {
-        let live = self.live(cpu);
-        match live.last_cpu.replace(cpu) {
-            Some(last) if last != cpu => {
-                let distance = self.core.machine().topology().distance(id(last), id(cpu));
-                self.charge(cpu, self.costs.migration.0 + self.costs.refill.of(distance));
-            }
-            _ => {}
+        let thread = self.running(cpu);
+        let last = std::mem::replace(&mut thread.last_cpu, cpu as u32);
+        if last != NOWHERE && last != cpu as u32 {
+            let distance = self.core.machine().topology().distance(CpuId(last), id(cpu));
+            self.charge(cpu, self.costs.migration.0 + self.costs.refill.of(distance));
         }
     }
 
@@ -288,8 +290,8 @@ impl Machine {
             && *deadline <= self.now
         {
             let Some(Reverse((_, index))) = self.cpus[cpu].timers.pop() else { break };
-            if let Some(live) = &self.threads[index].live {
-                self.core.wake(&live.handle, id(cpu));
+            if let Some(handle) = &self.threads[index].handle {
+                self.core.wake(handle, id(cpu));
                 cost += self.costs.wake.0;
             }
         }
@@ -302,28 +304,30 @@ impl Machine {
 
     /// The kernel works for `cost` in the running thread's time, before that goes on.
     pub(super) fn charge(&mut self, cpu: usize, cost: u64) {
-        let live = self.live(cpu);
-        live.debt += cost;
-        live.overhead += cost;
+        let thread = self.running(cpu);
+        thread.debt += cost;
+        thread.overhead += cost;
     }
 
     /// Accounts what the running thread has done since the last time.
     pub(super) fn account(&mut self, cpu: usize) {
         let elapsed = self.now - std::mem::replace(&mut self.cpus[cpu].since, self.now);
         let measured = self.measured;
-        let live = self.live(cpu);
-        let paid = live.debt.min(elapsed);
-        live.debt -= paid;
-        live.remaining -= elapsed - paid;
-        if live.stage == Stage::Compute && measured.is_none_or(|measured| measured == live.program) {
+        let thread = self.running(cpu);
+        let paid = thread.debt.min(elapsed);
+        thread.debt -= paid;
+        thread.remaining -= elapsed - paid;
+        if thread.stage == Stage::Compute
+            && measured.is_none_or(|measured| measured == thread.program as usize)
+        {
             self.cpus[cpu].work += elapsed - paid;
         }
     }
 
     /// Plans the end of the running thread's step.
     pub(super) fn plan(&mut self, cpu: usize) {
-        let live = self.live(cpu);
-        let left = live.debt + live.remaining;
+        let thread = self.running(cpu);
+        let left = thread.debt + thread.remaining;
         self.cpus[cpu].since = self.now;
         self.cpus[cpu].ends = self.now + left;
     }

@@ -14,7 +14,7 @@ use crate::workload::{Program, Workload};
 use crate::{Calibration, Error};
 use cpu::Cpu;
 use fastrand::Rng;
-use formats::record::Scheduler;
+use formats::record::{Scheduler, Swaps};
 use formats::{CpuId, CpuSet, Instant, ThreadId};
 use sched::{Core, Kind, NewThread, Policy, Timer, Topology};
 use std::sync::Arc;
@@ -196,7 +196,7 @@ impl Machine {
     }
 
     fn deadlock(&self) -> Error {
-        let left = || self.threads.iter().enumerate().filter(|(_, thread)| thread.live.is_some());
+        let left = || self.threads.iter().enumerate().filter(|(_, thread)| thread.handle.is_some());
         let (first, at) = match left().next() {
             Some((index, thread)) => (index, self.describe(thread)),
             None => (0, String::new()),
@@ -214,10 +214,11 @@ impl Machine {
             longest_violation_ns: violations.longest().as_ticks(),
             violations: violations.count(),
             cpus,
+            swaps: Swaps::default(),
         };
         let programs = &self.programs;
         let summary = |thread: &Thread| ThreadSummary {
-            program: programs[thread.program].name.clone(),
+            program: programs[thread.program as usize].name.clone(),
             started: thread.started,
             finished: thread.finished,
             work_ns: thread.work,

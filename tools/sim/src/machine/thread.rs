@@ -9,41 +9,46 @@ use formats::{CpuId, CpuSet, ThreadId};
 use sched::{Kind, Leave, NewThread, Platform, Policy};
 use std::sync::Arc;
 
-/// A thread that runs, waits, or has ended.
+/// A thread that runs, waits, or has ended. Times in nanoseconds.
+///
+/// Whatever happens to a thread, it has not been looked at for long when there are many. So what is needed each time is
+/// on one cache line.
+#[repr(C, align(64))]
 pub struct Thread {
-    pub program: usize,
-    pub started: u64,
-    pub finished: Option<u64>,
-    /// Set when it ends, or the run.
-    pub work: u64,
-    pub overhead: u64,
-    pub live: Option<Box<Live>>,
-}
-
-/// What there is of a thread until it ends. Times in nanoseconds.
-pub struct Live {
-    pub handle: Arc<sched::Thread>,
-    pub stage: Stage,
-    pub program: usize,
-    /// The step where it is.
-    at: usize,
+    /// `None` when it has ended.
+    pub handle: Option<Arc<sched::Thread>>,
     /// What is left of the step, and of what the kernel does before that goes on.
     pub remaining: u64,
     pub debt: u64,
-    work: u64,
+    /// What it has had: computing, and what the kernel did for it.
+    pub work: u64,
     pub overhead: u64,
-    pub last_cpu: Option<usize>,
+    random: Rng,
+    pub program: u32,
+    /// The step where it is.
+    at: u32,
+    /// Where it last ran; [`NOWHERE`].
+    pub last_cpu: u32,
+    pub stage: Stage,
     entered: bool,
     waits: bool,
-    parent: Option<usize>,
-    /// Threads that it forked and that have not been waited for, and those of them that have ended.
-    children: u64,
-    ended: u64,
-    deadline: u64,
     /// How often each loop around the step is still to be gone through.
     loops: Vec<Option<u64>>,
-    random: Rng,
+    deadline: u64,
+    pub started: u64,
+    pub finished: Option<u64>,
+    /// The thread that forked it; [`NOBODY`].
+    parent: u32,
+    /// Threads that it forked and that have not been waited for, and those of them that have ended.
+    children: u32,
+    ended: u32,
 }
+
+/// In the place of a CPU.
+pub const NOWHERE: u32 = u32::MAX;
+
+/// In the place of a thread.
+const NOBODY: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -84,9 +89,9 @@ impl Channel {
 
 impl Machine {
     /// What is to be known of the thread that runs on `cpu`.
-    pub(super) fn live(&mut self, cpu: usize) -> &mut Live {
-        let thread = self.cpus[cpu].thread;
-        self.threads[thread].live.as_mut().expect("a thread that runs has not ended")
+    #[inline]
+    pub(super) fn running(&mut self, cpu: usize) -> &mut Thread {
+        &mut self.threads[self.cpus[cpu].thread]
     }
 
     pub(super) fn make_thread(
@@ -101,27 +106,27 @@ impl Machine {
         let here = CpuId(here as u32);
         let new = NewThread { id, kind: Kind::User, affinity, policy: Policy::default(), task: Arc::new(()) };
         let handle = self.core.spawn(new, here);
-        let live = Live {
-            handle: handle.clone(),
-            stage: Stage::Fetch,
-            program,
-            at: 0,
+        self.threads.push(Thread {
+            handle: Some(handle.clone()),
             remaining: 0,
             debt: 0,
             work: 0,
             overhead: 0,
-            last_cpu: None,
+            random,
+            program: program as u32,
+            at: 0,
+            last_cpu: NOWHERE,
+            stage: Stage::Fetch,
             entered: false,
             waits: false,
-            parent,
+            loops: Vec::new(),
+            deadline: 0,
+            started: self.now,
+            finished: None,
+            parent: parent.map_or(NOBODY, |parent| parent as u32),
             children: 0,
             ended: 0,
-            deadline: 0,
-            loops: Vec::new(),
-            random,
-        };
-        let (started, live) = (self.now, Some(Box::new(live)));
-        self.threads.push(Thread { program, started, finished: None, work: 0, overhead: 0, live });
+        });
         self.left += 1;
         self.most = self.most.max(self.left);
         let hardware = self.core.platform();
@@ -135,28 +140,28 @@ impl Machine {
     /// Lets the thread that runs on `cpu` go on, up to where it next takes time or leaves.
     pub(super) fn proceed(&mut self, cpu: usize) -> Result<(), Error> {
         loop {
-            let live = self.live(cpu);
-            match live.stage {
-                Stage::Compute | Stage::Call if live.remaining + live.debt > 0 => {
+            let thread = self.running(cpu);
+            match thread.stage {
+                Stage::Compute | Stage::Call if thread.remaining + thread.debt > 0 => {
                     self.plan(cpu);
                     return Ok(());
                 }
                 Stage::Compute => {
-                    live.stage = Stage::Fetch;
-                    live.at += 1;
+                    thread.stage = Stage::Fetch;
+                    thread.at += 1;
                 }
                 Stage::Fetch => self.begin_step(cpu),
                 Stage::Call | Stage::Retry => match self.effect(cpu) {
                     Effect::Done => {
-                        let live = self.live(cpu);
-                        live.stage = Stage::Fetch;
-                        live.at += 1;
+                        let thread = self.running(cpu);
+                        thread.stage = Stage::Fetch;
+                        thread.at += 1;
                         if self.leave_kernel(cpu) {
                             return Ok(());
                         }
                     }
                     Effect::Sleep => {
-                        self.live(cpu).stage = Stage::Retry;
+                        self.running(cpu).stage = Stage::Retry;
                         if self.sleep(cpu)? {
                             return Ok(());
                         }
@@ -169,36 +174,38 @@ impl Machine {
 
     fn begin_step(&mut self, cpu: usize) {
         let index = self.cpus[cpu].thread;
-        let live = self.threads[index].live.as_mut().expect("a thread that runs has not ended");
-        if !live.entered {
-            live.entered = true;
-            self.core.note_first_instruction(&live.handle, CpuId(cpu as u32));
+        let thread = &mut self.threads[index];
+        if !thread.entered {
+            thread.entered = true;
+            if let Some(handle) = &thread.handle {
+                self.core.note_first_instruction(handle, CpuId(cpu as u32));
+            }
         }
         let costs = &self.costs;
-        let call = match self.programs[live.program].steps.get(live.at) {
+        let call = match self.programs[thread.program as usize].steps.get(thread.at as usize) {
             Some(Step::Compute(time)) => {
-                let ns = time.draw(&mut live.random) as f64 * self.slowdown;
+                let ns = time.draw(&mut thread.random) as f64 * self.slowdown;
                 // A loop of steps that take no time would never end.
-                live.remaining = (ns.round() as u64).max(1);
-                live.work += live.remaining;
-                live.stage = Stage::Compute;
+                thread.remaining = (ns.round() as u64).max(1);
+                thread.work += thread.remaining;
+                thread.stage = Stage::Compute;
                 return;
             }
             Some(Step::Repeat(times)) => {
-                live.loops.push(*times);
-                live.at += 1;
+                thread.loops.push(*times);
+                thread.at += 1;
                 return;
             }
             Some(Step::Again(begin)) => {
-                match live.loops.last_mut() {
-                    Some(None) => live.at = begin + 1,
+                match thread.loops.last_mut() {
+                    Some(None) => thread.at = *begin as u32 + 1,
                     Some(Some(times)) if *times > 1 => {
                         *times -= 1;
-                        live.at = begin + 1;
+                        thread.at = *begin as u32 + 1;
                     }
                     _ => {
-                        live.loops.pop();
-                        live.at += 1;
+                        thread.loops.pop();
+                        thread.at += 1;
                     }
                 }
                 return;
@@ -212,36 +219,36 @@ impl Machine {
             Some(Step::Pin(_)) => costs.pin,
             Some(Step::Exit) | None => costs.exit,
         };
-        live.remaining = call.0.max(1);
-        live.overhead += live.remaining;
-        live.stage = Stage::Call;
+        thread.remaining = call.0.max(1);
+        thread.overhead += thread.remaining;
+        thread.stage = Stage::Call;
     }
 
     /// The system call of the thread on `cpu` does what it is for.
     fn effect(&mut self, cpu: usize) -> Effect {
         let here = CpuId(cpu as u32);
         let index = self.cpus[cpu].thread;
-        let live = self.threads[index].live.as_mut().expect("a thread that runs has not ended");
-        let first = live.stage == Stage::Call;
-        match self.programs[live.program].steps.get(live.at) {
+        let thread = &mut self.threads[index];
+        let first = thread.stage == Stage::Call;
+        match self.programs[thread.program as usize].steps.get(thread.at as usize) {
             Some(Step::Sleep(time)) => {
                 if first {
-                    live.deadline = self.now + time.draw(&mut live.random);
-                    self.cpus[cpu].add_timer(live.deadline, index);
+                    thread.deadline = self.now + time.draw(&mut thread.random);
+                    self.cpus[cpu].add_timer(thread.deadline, index);
                 }
-                if self.now >= live.deadline { Effect::Done } else { Effect::Sleep }
+                if self.now >= thread.deadline { Effect::Done } else { Effect::Sleep }
             }
             Some(Step::Fork(program)) => {
-                let (program, random) = (*program, Rng::with_seed(live.random.u64(..)));
-                live.children += 1;
-                let affinity = live.handle.affinity();
+                let (program, random) = (*program, Rng::with_seed(thread.random.u64(..)));
+                thread.children += 1;
+                let affinity = thread.handle.as_ref().map_or(CpuSet::ALL, |handle| handle.affinity());
                 self.make_thread(program, Some(index), random, affinity, cpu);
                 Effect::Done
             }
             Some(Step::Wait) => {
-                live.children -= std::mem::take(&mut live.ended);
-                live.waits = live.children > 0;
-                if live.waits { Effect::Sleep } else { Effect::Done }
+                thread.children -= std::mem::take(&mut thread.ended);
+                thread.waits = thread.children > 0;
+                if thread.waits { Effect::Sleep } else { Effect::Done }
             }
             Some(Step::Send(channel)) => {
                 let channel = &mut self.channels[*channel];
@@ -270,22 +277,23 @@ impl Machine {
                 Effect::Done
             }
             Some(Step::Yield) => {
-                live.stage = Stage::Fetch;
-                live.at += 1;
+                thread.stage = Stage::Fetch;
+                thread.at += 1;
                 match self.core.reschedule(here, Leave::Yield) {
                     Some(switch) => {
                         self.switch(cpu, &switch, 0);
                         Effect::Left
                     }
                     None => {
-                        live.at -= 1;
+                        thread.at -= 1;
                         Effect::Done
                     }
                 }
             }
             Some(Step::Pin(set)) => {
-                let handle = live.handle.clone();
-                self.core.set_affinity(&handle, **set, here);
+                if let Some(handle) = &thread.handle {
+                    self.core.set_affinity(handle, **set, here);
+                }
                 Effect::Done
             }
             Some(Step::Exit | Step::Compute(_) | Step::Repeat(_) | Step::Again(_)) | None => {
@@ -305,8 +313,8 @@ impl Machine {
 
     /// Wakes a thread that waits for another; what that costs.
     fn wake(&mut self, index: usize, cpu: usize) -> u64 {
-        let Some(live) = &self.threads[index].live else { return 0 };
-        if !self.core.wake(&live.handle, CpuId(cpu as u32)) {
+        let Some(handle) = &self.threads[index].handle else { return 0 };
+        if !self.core.wake(handle, CpuId(cpu as u32)) {
             return 0;
         }
         self.blocked -= 1;
@@ -317,11 +325,12 @@ impl Machine {
     fn sleep(&mut self, cpu: usize) -> Result<bool, Error> {
         let here = CpuId(cpu as u32);
         let index = self.cpus[cpu].thread;
-        let live = self.threads[index].live.as_ref().expect("a thread that runs has not ended");
-        let timed = live.deadline > self.now;
-        self.core.announce_sleep(&live.handle);
+        let thread = &self.threads[index];
+        let timed = thread.deadline > self.now;
+        let Some(handle) = &thread.handle else { return Ok(false) };
+        self.core.announce_sleep(handle);
         let Some(switch) = self.core.reschedule(here, Leave::Block) else {
-            self.core.cancel_sleep(&live.handle);
+            self.core.cancel_sleep(handle);
             return Ok(false);
         };
         self.blocked += usize::from(!timed);
@@ -334,29 +343,21 @@ impl Machine {
 
     fn exit(&mut self, cpu: usize) {
         let index = self.cpus[cpu].thread;
-        let parent = self.live(cpu).parent;
-        if let Some(parent) = parent
-            && let Some(live) = &mut self.threads[parent].live
-        {
-            live.ended += 1;
-            if std::mem::take(&mut live.waits) {
+        let parent = self.threads[index].parent as usize;
+        if let Some(forker) = self.threads.get_mut(parent) {
+            forker.ended += 1;
+            if std::mem::take(&mut forker.waits) {
                 self.wake(parent, cpu);
             }
         }
         let switch = self.core.reschedule(CpuId(cpu as u32), Leave::Exit);
         let thread = &mut self.threads[index];
         thread.finished = Some(self.now);
-        if let Some(live) = thread.live.take() {
-            thread.work = live.work;
-            thread.overhead = live.overhead;
-            let ran = live.handle.ran().as_ticks();
-            if ran != live.work + live.overhead {
-                self.problems.push(format!(
-                    "thread {} was charged {ran} ns and has used {} ns",
-                    index + 1,
-                    live.work + live.overhead
-                ));
-            }
+        thread.loops = Vec::new();
+        let ran = thread.handle.take().map_or(0, |handle| handle.ran().as_ticks());
+        let used = thread.work + thread.overhead;
+        if ran != used {
+            self.problems.push(format!("thread {} was charged {ran} ns and has used {used} ns", index + 1));
         }
         self.left -= 1;
         let switch = switch.expect("a thread that exits is always followed, if by idle");
@@ -365,8 +366,8 @@ impl Machine {
 
     /// Where a thread is, for a message.
     pub(super) fn describe(&self, thread: &Thread) -> String {
-        let program = &self.programs[thread.program];
-        let at = thread.live.as_ref().map_or(0, |live| live.at);
+        let program = &self.programs[thread.program as usize];
+        let at = thread.at as usize;
         let what = program.steps.get(at).map_or_else(|| "its end".to_owned(), |step| format!("{step:?}"));
         format!("step {} of `{}`: {what}", at + 1, program.name)
     }

@@ -8,6 +8,7 @@ mod iso;
 mod lists;
 mod new_balancer;
 mod run;
+mod sim;
 mod timeline;
 
 use crate::machine::config::{Accel, Tick};
@@ -35,6 +36,8 @@ enum Command {
     Run(RunOptions),
     /// Measure what the kernel's operations cost, in virtual and in wall time; takes some minutes.
     Bench(BenchOptions),
+    /// Run a workload on a simulated machine of up to 4096 CPUs.
+    Sim(sim::SimOptions),
     /// Draw what happened on each CPU: from a trace, or by running a program.
     Timeline(TimelineOptions),
     /// List the machine configurations.
@@ -196,6 +199,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         }
         Some(Command::Run(options)) => run::run(&options),
         Some(Command::Bench(options)) => bench::bench(&options),
+        Some(Command::Sim(options)) => sim::sim(&options),
         Some(Command::Timeline(options)) => timeline::timeline(&options),
         Some(Command::Configs) => lists::configs(),
         Some(Command::Balancers) => {
