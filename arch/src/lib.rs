@@ -12,8 +12,10 @@ extern crate alloc;
 
 pub mod cpu;
 pub mod interrupts;
+pub mod numa;
 pub mod sync;
 pub mod tlb;
+pub mod topology;
 pub mod traps;
 pub mod user;
 pub mod vectors;
@@ -37,6 +39,8 @@ pub mod acpi;
 pub mod apic;
 #[cfg(target_os = "none")]
 pub mod boot;
+#[cfg(target_os = "none")]
+pub mod debugcon;
 #[cfg(target_os = "none")]
 pub mod power;
 #[cfg(target_os = "none")]

@@ -201,6 +201,14 @@ pub fn run_due() {
     }
 }
 
+/// A thread has left this CPU before it has run timers that are due, as one does that falls asleep in a system call: the
+/// next thread must see to them, although the switch has lowered the flag. Interrupts are off.
+pub fn remember_due_timers() {
+    if clocks().per_cpu.here().timers_due.load(Relaxed) {
+        cpus::request_reschedule();
+    }
+}
+
 /// Makes the timer interrupt pending if a storm is wanted and the thread has not had its first run: it will hit before the
 /// first instruction. Returns whether the thread's next entry to user mode is to be hit as well. Interrupts are off.
 pub fn storm_before_user_mode(thread: &sched::Thread) -> bool {

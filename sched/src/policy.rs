@@ -59,12 +59,11 @@ impl Reservation {
     /// Bandwidths are parts of this.
     pub const WHOLE: u64 = 1 << 20;
 
-    /// The part of a CPU that it takes, in units of 1 / [`Self::WHOLE`], rounded up. Of one with a deadline before the end
+    /// The part of a CPU that it takes, in units of 1 / [`Self::WHOLE`]; at least one. Of one with a deadline before the end
     /// of its period that is the density, runtime / deadline: with it, sums of at most one are enough to meet all deadlines.
     pub fn bandwidth(&self) -> u64 {
         let within = self.deadline.min(self.period).as_ticks().max(1);
-        let part =
-            (u128::from(self.runtime.as_ticks()) * u128::from(Self::WHOLE)).div_ceil(u128::from(within));
+        let part = (u128::from(self.runtime.as_ticks()) * u128::from(Self::WHOLE)) / u128::from(within);
         u64::try_from(part).unwrap_or(u64::MAX).max(1)
     }
 }

@@ -75,15 +75,16 @@ pub struct Thread {
 
 impl Thread {
     pub(crate) fn new(new: NewThread, here: CpuId, machine: CpuSet) -> Self {
+        let affinity = new.affinity.and(&machine);
         Self {
             id: new.id,
             kind: new.kind,
             task: new.task,
-            affinity: CpuMask::new(new.affinity.and(&machine)),
+            affinity: CpuMask::new(affinity),
             policy: SharedPolicy::new(new.policy),
             policy_version: AtomicU32::new(0),
             booking: AtomicU64::new(0),
-            restricted: AtomicBool::new(new.affinity.and(&machine) != machine),
+            restricted: AtomicBool::new(affinity != machine),
             cpu: AtomicU32::new(here.0),
             wait: match new.kind {
                 Kind::User => WaitState::new(),
@@ -138,6 +139,11 @@ impl Thread {
         self.affinity.intersects(set) && self.booking().is_none()
     }
 
+    /// Those of `online` where it may run.
+    pub(crate) fn allowed(&self, online: &CpuSet) -> CpuSet {
+        if self.restricted.load(SeqCst) { self.affinity().and(online) } else { *online }
+    }
+
     /// How it competes.
     pub fn policy(&self) -> Policy {
         self.policy.load()
@@ -171,7 +177,7 @@ impl Thread {
 
     #[inline]
     pub fn may_run_on(&self, cpu: CpuId) -> bool {
-        self.affinity.contains(cpu)
+        !self.restricted.load(SeqCst) || self.affinity.contains(cpu)
     }
 
     /// The CPU where it runs or waits for its turn; asleep, where it last ran.

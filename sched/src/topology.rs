@@ -38,6 +38,7 @@ impl Distance {
 #[derive(Clone, Debug)]
 pub struct Topology {
     places: Vec<Place>,
+    all: CpuSet,
     /// For each of [`Distance::OUTWARD`] but the last.
     domains: [Domains; 4],
     /// SLIT: row by row, how far memory of the other node is, where 10 is local; empty: not known.
@@ -71,14 +72,19 @@ impl Topology {
     /// # Panics
     /// Without any CPU, or with more than [`CpuSet::CAPACITY`].
     pub fn new(places: Vec<Place>) -> Self {
-        assert!((1..=CpuSet::CAPACITY).contains(&places.len()), "a machine has 1 to 256 CPUs");
+        assert!(
+            (1..=CpuSet::CAPACITY).contains(&places.len()),
+            "a machine has 1 to {} CPUs",
+            CpuSet::CAPACITY
+        );
         let domains = [
             Domains::new(&places, |place| place.core),
             Domains::new(&places, |place| place.cache),
             Domains::new(&places, |place| place.socket),
             Domains::new(&places, |place| place.node),
         ];
-        Self { places, domains, node_distances: Vec::new() }
+        let all = CpuId::first(places.len()).collect();
+        Self { places, all, domains, node_distances: Vec::new() }
     }
 
     /// With the distances between memory nodes, `rows[from][to]`.
@@ -116,7 +122,7 @@ impl Topology {
     }
 
     pub fn all(&self) -> CpuSet {
-        CpuId::first(self.cpus()).collect()
+        self.all
     }
 
     pub fn place(&self, cpu: CpuId) -> Place {
@@ -152,6 +158,16 @@ impl Topology {
             Distance::Machine => return self.all(),
         };
         domains.sets[domains.of[cpu.index()]]
+    }
+
+    /// The member of `set` that is nearest to `cpu`, the one of the lowest number among equals. Looks at sets, not at each
+    /// member.
+    pub fn nearest(&self, cpu: CpuId, set: &CpuSet) -> Option<CpuId> {
+        if set.contains(cpu) {
+            return Some(cpu);
+        }
+        let around = self.domains.iter().map(|domains| &domains.sets[domains.of[cpu.index()]]);
+        around.into_iter().find_map(|domain| domain.first_common(set)).or_else(|| set.first())
     }
 
     /// The sets into which the machine is divided by its last-level caches.
@@ -195,6 +211,18 @@ mod tests {
         assert_eq!(members(Distance::Socket), (0..8).collect::<Vec<_>>());
         assert_eq!(members(Distance::Machine).len(), 16);
         assert_eq!(machine.caches().len(), 4);
+    }
+
+    #[test]
+    fn the_nearest_member_is_the_one_of_the_least_distance() {
+        let machine = Topology::with_caches(2, 2, 3, 2);
+        let mut random = fastrand::Rng::with_seed(1);
+        for _ in 0..2_000 {
+            let set: CpuSet = machine.all().iter().filter(|_| random.u8(..6) == 0).collect();
+            let cpu = CpuId(random.u32(..24));
+            let least = set.iter().min_by_key(|other| machine.distance(cpu, *other));
+            assert_eq!(machine.nearest(cpu, &set), least);
+        }
     }
 
     #[test]

@@ -3,8 +3,10 @@
 
 use super::{SigInfo, Signal, fpstate, send};
 use crate::task::{self, Current, Process};
+use crate::trace;
 use arch::traps::Fault;
 use arch::vectors::exception;
+use formats::trace::Event;
 use linux_raw_sys::general as linux;
 use mm::{Access, FaultError};
 
@@ -13,6 +15,8 @@ pub fn from_user(current: &Current, fault: &Fault) {
     if fault.vector != exception::PAGE_FAULT {
         return send_exception(current, fault);
     }
+    let thread = current.task.id;
+    trace::all(|| Event::PageFault { thread, address: fault.address.as_u64() });
     if let Err(error) = current.fault(fault.address, Access::from_error_code(fault.error)) {
         send_page_fault(current, fault, error);
     }
@@ -39,6 +43,9 @@ pub fn kill_for_memory(process: &Process) {
 
 #[cold]
 fn send_exception(current: &Current, fault: &Fault) {
+    if fault.vector == exception::DEBUG && current.take_step() {
+        return;
+    }
     let at = current.user.borrow().regs.rip;
     let info = match fault.vector {
         exception::DIVIDE => SigInfo::fault(Signal::FPE, linux::FPE_INTDIV, at),

@@ -235,18 +235,28 @@ fn loaded_at_random(cpu: CpuId, machine: &MachineView) -> Victims {
 /// The CPUs on which threads wait, nearest to `cpu` first, the longest queue first among equally near ones.
 fn loaded_by_distance(cpu: CpuId, machine: &MachineView) -> Victims {
     let mut best: ArrayVec<(Distance, Reverse<u32>, CpuId), { Victims::CAPACITY }> = ArrayVec::new();
-    for victim in machine.loaded().iter() {
-        let waiting = machine.waiting(victim);
-        if waiting == 0 || victim == cpu {
-            continue;
+    let mut left = machine.loaded();
+    left.remove(cpu);
+    for distance in Distance::OUTWARD {
+        let near = left.and(&machine.topology().domain(cpu, distance));
+        left = left.without(&near);
+        for victim in near.iter() {
+            let waiting = machine.waiting(victim);
+            if waiting == 0 {
+                continue;
+            }
+            let key = (distance, Reverse(waiting), victim);
+            let rank = best.partition_point(|better| *better < key);
+            if best.is_full() {
+                best.truncate(Victims::CAPACITY - usize::from(rank < Victims::CAPACITY));
+            }
+            // Full still: it is worse than all that are kept.
+            let _ = best.try_insert(rank.min(best.len()), key);
         }
-        let key = (machine.topology().distance(cpu, victim), Reverse(waiting), victim);
-        let rank = best.partition_point(|better| *better < key);
         if best.is_full() {
-            best.truncate(Victims::CAPACITY - usize::from(rank < Victims::CAPACITY));
+            // What is farther away is worse than all of them.
+            break;
         }
-        // Full still: it is worse than all that are kept.
-        let _ = best.try_insert(rank.min(best.len()), key);
     }
     best.into_iter().map(|(_, _, victim)| victim).collect()
 }

@@ -50,13 +50,14 @@ impl Classes {
     }
 
     /// Lets a thread that comes compete by the policy and the order that are in force now. Returns why it comes: a thread
-    /// that ran here under others begins anew.
+    /// that ran here under others begins anew, and so does one that was to leave and may stay after all.
     pub fn refresh(&mut self, thread: &mut Runnable, why: Enqueue) -> Enqueue {
         let mut why = why;
+        let returns = matches!(why, Enqueue::Preempt | Enqueue::Yield);
         if thread.has_new_policy() {
             self.depart(thread);
             thread.entity().refresh_policy();
-            if matches!(why, Enqueue::Preempt | Enqueue::Yield) {
+            if returns {
                 why = Enqueue::Policy;
             }
         }

@@ -67,7 +67,7 @@ impl<P: Platform> Core<P> {
     fn choose(&self, token: &Runnable, why: Placement, here: CpuId) -> CpuId {
         let thread = token.thread();
         let online = self.machine.online();
-        let mut allowed = thread.affinity().and(&online);
+        let mut allowed = thread.allowed(&online);
         if allowed.is_empty() {
             // Nowhere it may run is online: anywhere is better than never (as Linux's select_fallback_rq).
             allowed = online;
@@ -105,7 +105,7 @@ impl<P: Platform> Core<P> {
             return false;
         }
         let thread = self.current(here);
-        let allowed = thread.affinity().and(&self.machine.online());
+        let allowed = thread.allowed(&self.machine.online());
         if thread.policy_class() != Class::Fair || allowed.is_empty() {
             return false;
         }
@@ -140,10 +140,11 @@ impl<P: Platform> Core<P> {
             // With the lock held: `to` enters the mask again only after it has run this thread.
             self.machine.idle.remove(to);
         }
-        drop(queue);
         if woken {
+            // With the lock held: in a trace, the thread is woken before it runs.
             self.platform.trace(here, || Event::Wake { thread: id, to, waiting });
         }
+        drop(queue);
         if preempts || arms {
             self.call(to, here);
         }
@@ -175,9 +176,7 @@ impl<P: Platform> Core<P> {
         }
         self.machine.violations.begin(now);
         let topology = self.machine.topology();
-        self.call_helper(here, |idle| {
-            idle.and(takers).iter().min_by_key(|helper| topology.distance(cpu, *helper))
-        });
+        self.call_helper(here, |idle| topology.nearest(cpu, &idle.and(takers)));
     }
 
     /// `here` was idle and has found work, perhaps not what it was called for: if more waits anywhere, it calls the
@@ -187,7 +186,7 @@ impl<P: Platform> Core<P> {
         let topology = machine.topology();
         self.call_helper(here, |idle| {
             machine.loaded().first()?;
-            idle.iter().min_by_key(|helper| topology.distance(here, *helper))
+            topology.nearest(here, &idle)
         });
     }
 

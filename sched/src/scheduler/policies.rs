@@ -26,6 +26,9 @@ const IDLE_AUDITS: u32 = 3;
 /// So many impossible proposals are no accident. (A few are: a CPU may go offline while a policy thinks.)
 const REPAIRS: u64 = 1_000;
 
+/// In which part of a tick a more urgent thread looks again whether a new one has retired an instruction.
+const HELD: u32 = 16;
+
 /// What takes over from a policy that failed.
 const FALLBACK_ORDER: &order::Entry = &order::ROUND_ROBIN;
 const FALLBACK_BALANCER: &balance::Entry = &balance::IDLE_STEAL;
@@ -393,8 +396,10 @@ impl<P: Platform> Core<P> {
             return balance;
         }
         let now = self.platform.now();
-        let event = self.lock(here).next_event(now);
-        event.into_iter().chain(balance).min()
+        let queue = self.lock(here);
+        // It was held (Leave::Hold): soon it will have retired an instruction.
+        let held = queue.is_outranked(now).then(|| now + self.config.tick / HELD);
+        queue.next_event(now).into_iter().chain(held).chain(balance).min()
     }
 }
 

@@ -17,7 +17,8 @@ use formats::{CpuId, Duration, Instant, ThreadId};
 pub enum Leave {
     /// It would go on, but another may be due; or it is the idle thread that asks for work.
     Preempt,
-    /// As `Preempt`, but it has not retired an instruction since it was dispatched: it goes on whatever waits (R3, R5).
+    /// As `Preempt`, but it has not retired an instruction since it was dispatched: in its first run it goes on whatever
+    /// waits (R5).
     Hold,
     /// It gives way to any other that waits.
     Yield,
@@ -90,7 +91,10 @@ impl<P: Platform> Core<P> {
             }
         };
         let involuntary = matches!(why, Leave::Preempt | Leave::Hold);
-        if stays && involuntary && self.in_first_run(current) {
+        let in_first_run = self.in_first_run(current);
+        self.settle(here, &mut queue, now);
+        queue.replenish(here, now, &self.machine);
+        if stays && involuntary && in_first_run {
             // Only what is more urgent than the fair class may cut a first run short, and only once there was an
             // instruction (R5).
             if why == Leave::Hold || !queue.is_outranked(now) {

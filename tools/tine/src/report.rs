@@ -18,7 +18,7 @@ pub fn report(record: &Record) -> String {
         text += &format!("{}\n\n", cpu_table(&record.figures.cpus, record.figures.spin.is_some()).trim_fmt());
     }
     if let Some(spin) = &record.figures.spin {
-        text += &format!("{}\n", spin_lines(spin, record).trim_fmt());
+        text += &format!("{}\n", spin_lines(spin, record.time.word(), &at_once(record)).trim_fmt());
     }
     let unknown = record.unknown_system_calls().iter().map(|(call, count)| system_call(*call, *count));
     let unknown: Vec<String> = unknown.collect();
@@ -56,7 +56,8 @@ fn header(record: &Record) -> String {
     text
 }
 
-fn cpu_table(cpus: &[Cpu], with_operations: bool) -> Table {
+/// A row per CPU.
+pub fn cpu_table(cpus: &[Cpu], with_operations: bool) -> Table {
     let mut table = table();
     let work: &[&str] = if with_operations { &["operations/s", "share"] } else { &[] };
     let rest = ["busy", "switches", "migr. in", "out", "steals", "first run p50", "p99", "max"];
@@ -81,14 +82,18 @@ fn cpu_table(cpus: &[Cpu], with_operations: bool) -> Table {
     table
 }
 
-fn spin_lines(spin: &Spin, record: &Record) -> Table {
-    let mut table = table();
-    let kind = record.time.word();
-    let at_once = match (record.time, record.host.parallelism) {
+/// Where the number of CPUs that run at once is from.
+fn at_once(record: &Record) -> String {
+    match (record.time, record.host.parallelism) {
         (crate::record::Time::Virtual, _) => "the CPUs run in turn".to_owned(),
         (_, Some(_)) => format!("measured, host has {} processors", record.host.processors),
         (_, None) => format!("not measured, host has {} processors", record.host.processors),
-    };
+    }
+}
+
+/// How fast and how fairly `fork_spin_stress` ran, in which `kind` of time.
+pub fn spin_lines(spin: &Spin, kind: &str, at_once: &str) -> Table {
+    let mut table = table();
     table.add_row(["total".to_owned(), format!("{} operations/s ({kind})", count(spin.total_ops_per_s))]);
     table.add_row(["one child alone".to_owned(), format!("{} operations/s", count(spin.solo_ops_per_s))]);
     table.add_row(["speed-up over one CPU".to_owned(), format!("{:.2}", spin.speed_up)]);
@@ -115,12 +120,13 @@ pub fn align_right(table: &mut Table) {
     table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
 }
 
-fn percent(part: f64) -> String {
+/// A part of the whole, 0 to 1.
+pub fn percent(part: f64) -> String {
     format!("{:.1} %", 100.0 * part)
 }
 
 /// Three significant digits and a unit of a thousand, a million or a billion.
-fn count(value: f64) -> String {
+pub fn count(value: f64) -> String {
     let (scaled, unit) = match value {
         1e9.. => (value / 1e9, " G"),
         1e6.. => (value / 1e6, " M"),

@@ -1,0 +1,360 @@
+//! What to simulate, from the command line.
+
+use crate::machine::config::Tick;
+use crate::names;
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use formats::trace::Trace;
+use sched::{Duration, Timer, Topology, balance, order};
+use sim::workload::{MessageStorm, SpinStress};
+use sim::{Calibration, Config, Workload};
+use std::fs;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// How many CPUs there are without any option.
+const DEFAULT_CPUS: usize = 4;
+
+/// The nominal tick of one-shot mode, as in the kernel.
+const NOMINAL_HZ: u64 = 100;
+
+const SPIN: &str = "fork_spin_stress";
+const STORM: &str = "message_storm";
+
+#[derive(Debug, Args)]
+pub struct SimOptions {
+    /// Number of CPUs, up to 4096. Default: as many as the topology has, else 4.
+    #[arg(long, value_name = "N")]
+    cpus: Option<usize>,
+    /// Sockets, cores in each, and hardware threads in each of those. Default: one socket of single-threaded cores.
+    #[arg(long, value_name = "SxCxT")]
+    topology: Option<Layout>,
+    /// The order of threads on one CPU.
+    #[arg(long, value_name = "NAME")]
+    order: Option<String>,
+    /// The balancer between CPUs.
+    #[arg(long, value_name = "NAME")]
+    balancer: Option<String>,
+    /// What the threads do: `fork_spin_stress`, `message_storm`, a workload file, or a recorded trace.
+    #[arg(long, value_name = "FILE|fork_spin_stress|message_storm|trace:FILE", default_value = SPIN)]
+    workload: String,
+    /// Seed of everything that is random.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Timer ticks per second on each CPU, or `oneshot` for none.
+    #[arg(long, value_name = "N|oneshot", default_value = "100")]
+    hz: Tick,
+    /// What the kernel's work costs; default: what was measured in virtual time.
+    #[arg(long, value_name = "FILE")]
+    calibration: Option<PathBuf>,
+    /// Also write the record of the run to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Also write the trace of the run to this file.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Boot a machine that runs this program, simulate the same, and print how they differ.
+    #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["against", "json", "trace"])]
+    pub compare: Option<String>,
+    /// Simulate what this record of `run --json` is of, and print how they differ.
+    #[arg(long, value_name = "RECORD.json", conflicts_with_all = ["json", "trace"])]
+    pub against: Option<PathBuf>,
+    /// With --compare: let the machine's time count instructions.
+    #[arg(long = "virtual", requires = "compare")]
+    pub virtual_time: bool,
+    /// The program's options, for a workload that is a program: as `run` takes them.
+    #[arg(last = true, value_name = "OPTIONS")]
+    pub arguments: Vec<String>,
+}
+
+/// Sockets, cores and hardware threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Layout {
+    sockets: u32,
+    cores: u32,
+    threads: u32,
+}
+
+impl FromStr for Layout {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no topology: write sockets x cores x threads, as in 2x64x2");
+        let numbers: Vec<u32> =
+            text.split('x').map(str::parse).collect::<Result<_, _>>().map_err(|_| wrong())?;
+        let (sockets, cores, threads) = match numbers[..] {
+            [sockets, cores] => (sockets, cores, 1),
+            [sockets, cores, threads] => (sockets, cores, threads),
+            _ => return Err(wrong()),
+        };
+        let layout = Self { sockets, cores, threads };
+        match layout.cpus() {
+            0 => Err(wrong()),
+            cpus if cpus > most_cpus() as u64 => {
+                Err(format!("`{text}` has {cpus} CPUs; a simulated machine has at most {}", most_cpus()))
+            }
+            _ => Ok(layout),
+        }
+    }
+}
+
+impl Layout {
+    /// Saturating: nobody has so many.
+    fn cpus(self) -> u64 {
+        [self.cores, self.threads]
+            .iter()
+            .fold(u64::from(self.sockets), |cpus, n| cpus.saturating_mul((*n).into()))
+    }
+
+    fn topology(self) -> Topology {
+        Topology::regular(self.sockets, self.cores, self.threads)
+    }
+}
+
+fn most_cpus() -> usize {
+    formats::CpuSet::CAPACITY
+}
+
+/// A program of `userland` that the simulator knows.
+pub enum Program {
+    Spin(SpinStress),
+    Storm(MessageStorm),
+    /// A file or a trace.
+    Other,
+}
+
+impl Program {
+    /// The program called `name`, with its options.
+    ///
+    /// # Errors
+    /// For options that it does not have.
+    pub fn parse(name: &str, arguments: &[String]) -> Result<Option<Self>> {
+        let mut options = Options(arguments.to_vec());
+        let program = match name {
+            SPIN => {
+                let usual = SpinStress::default();
+                Self::Spin(SpinStress {
+                    children: options.value("--children", usual.children)?,
+                    millis: options.value("--millis", usual.millis)?,
+                    rounds: options.value("--rounds", usual.rounds)?,
+                    solo_millis: options.value("--solo-millis", usual.solo_millis)?,
+                })
+            }
+            STORM => {
+                let usual = MessageStorm::default();
+                options.0.retain(|option| option != "--threads");
+                Self::Storm(MessageStorm {
+                    groups: options.value("--groups", usual.groups)?,
+                    pairs: options.value("--pairs", usual.pairs)?,
+                    loops: options.value("--loops", usual.loops)?,
+                })
+            }
+            _ => return Ok(None),
+        };
+        options.0.retain(|option| option != "--verbose");
+        match options.0.first() {
+            None => Ok(Some(program)),
+            Some(left) => bail!("`{name}` in the simulator has no option `{left}`"),
+        }
+    }
+
+    pub fn workload(&self) -> Option<Workload> {
+        match self {
+            Self::Spin(stress) => Some(stress.workload()),
+            Self::Storm(storm) => Some(storm.workload()),
+            Self::Other => None,
+        }
+    }
+}
+
+/// The options of a program that are left to be understood.
+struct Options(Vec<String>);
+
+impl Options {
+    fn value(&mut self, name: &str, usual: u64) -> Result<u64> {
+        let Some(at) = self.0.iter().position(|option| option == name) else { return Ok(usual) };
+        ensure!(at + 1 < self.0.len(), "`{name}` needs a number");
+        let value = self.0.remove(at + 1);
+        self.0.remove(at);
+        let number = value.parse().ok().filter(|number| (1..=1_000_000).contains(number));
+        number.with_context(|| format!("`{name} {value}`: it must be a number from 1 to 1000000"))
+    }
+}
+
+/// A simulation that can be run.
+pub struct Setup {
+    pub topology: Topology,
+    pub scheduler: sched::Config,
+    pub tick: Tick,
+    pub costs: Calibration,
+    pub slowdown: f64,
+    /// As the user calls it.
+    pub name: String,
+    pub program: Program,
+    pub workload: Workload,
+}
+
+impl Setup {
+    pub fn new(options: &SimOptions) -> Result<Self> {
+        let topology = options.machine()?;
+        let scheduler =
+            scheduler(options.order.as_deref(), options.balancer.as_deref(), options.hz, options.seed)?;
+        let costs = options.costs()?;
+        let name = options.workload.clone();
+        let (program, workload) = match Program::parse(&name, &options.arguments)? {
+            Some(program) => {
+                let workload = program.workload().unwrap_or_default();
+                (program, workload)
+            }
+            None => {
+                ensure!(
+                    options.arguments.is_empty(),
+                    "only programs have options: `{}`",
+                    options.arguments.join(" ")
+                );
+                (Program::Other, file(&name, topology.cpus(), &costs)?)
+            }
+        };
+        Ok(Self { topology, scheduler, tick: options.hz, costs, slowdown: 1.0, name, program, workload })
+    }
+
+    pub fn config(&self) -> Config {
+        Config {
+            topology: self.topology.clone(),
+            scheduler: self.scheduler,
+            costs: self.costs.clone(),
+            slowdown: self.slowdown,
+        }
+    }
+}
+
+impl SimOptions {
+    fn machine(&self) -> Result<Topology> {
+        if let Some(cpus) = self.cpus {
+            ensure!(
+                (1..=most_cpus()).contains(&cpus),
+                "a simulated machine has 1 to {} CPUs, not {cpus}",
+                most_cpus()
+            );
+        }
+        match (self.cpus, self.topology) {
+            (None, None) => Ok(Topology::flat(DEFAULT_CPUS)),
+            (Some(cpus), None) => Ok(Topology::flat(cpus)),
+            (cpus, Some(layout)) => {
+                let places = layout.cpus() as usize;
+                ensure!(
+                    cpus.is_none_or(|cpus| cpus == places),
+                    "the topology has {places} CPUs, but --cpus says {}; leave one out",
+                    cpus.unwrap_or_default()
+                );
+                Ok(layout.topology())
+            }
+        }
+    }
+
+    pub fn costs(&self) -> Result<Calibration> {
+        let Some(path) = &self.calibration else { return Ok(Calibration::default()) };
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Calibration::parse(&text).with_context(|| format!("{} is no calibration", path.display()))
+    }
+
+    /// The options of `run` that boot the machine to compare with.
+    pub fn machine_choices(&self) -> (Option<usize>, Option<&str>, Option<&str>, Tick, u64) {
+        (self.cpus, self.order.as_deref(), self.balancer.as_deref(), self.hz, self.seed)
+    }
+}
+
+/// How the machine schedules.
+pub fn scheduler(
+    order: Option<&str>,
+    balancer: Option<&str>,
+    tick: Tick,
+    seed: u64,
+) -> Result<sched::Config> {
+    let mut config = sched::Config { seed, ..sched::Config::default() };
+    if let Some(name) = order {
+        let known = || order::orders().iter().map(|entry| entry.name);
+        config.order = order::by_name(name).with_context(|| names::unknown("order", name, known()))?;
+    }
+    if let Some(name) = balancer {
+        let known = || balance::balancers().iter().map(|entry| entry.name);
+        config.balancer =
+            balance::by_name(name).with_context(|| names::unknown("balancer", name, known()))?;
+    }
+    let hz = match tick {
+        Tick::Hz(hz) => u64::from(hz),
+        Tick::OneShot => NOMINAL_HZ,
+    };
+    config.timer = if tick == Tick::OneShot { Timer::OneShot } else { Timer::Periodic };
+    config.tick = Duration::from_ticks(1_000_000_000 / hz);
+    config.quantum = config.tick;
+    Ok(config)
+}
+
+/// A workload from a file.
+fn file(name: &str, cpus: usize, costs: &Calibration) -> Result<Workload> {
+    if let Some(path) = name.strip_prefix("trace:") {
+        let bytes = fs::read(path).with_context(|| format!("cannot read {path}"))?;
+        let trace = Trace::decode(&bytes).with_context(|| format!("{path} is no trace"))?;
+        return Ok(super::trace::replay(trace, costs));
+    }
+    let text = match fs::read_to_string(name) {
+        Ok(text) => text,
+        Err(_) if !name.contains(['/', '.']) => {
+            bail!("{}", names::unknown("workload", name, [SPIN, STORM]))
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot read {name}")),
+    };
+    Workload::parse(&text, cpus).with_context(|| format!("{name} is no workload"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Alone {
+        #[command(flatten)]
+        options: SimOptions,
+    }
+
+    #[test]
+    fn a_topology_is_two_or_three_numbers_whose_product_a_machine_can_have() {
+        let parse = |text: &str| text.parse::<Layout>().map(Layout::cpus);
+        assert_eq!(parse("2x64x32"), Ok(4096));
+        assert_eq!(parse("2x8"), Ok(16));
+        assert!(["", "4", "2x", "0x4x1", "axb", "1x2x3x4"].iter().all(|text| parse(text).is_err()));
+        assert!(parse("4294967295x4294967295x2").is_err_and(|said| said.contains("at most 4096")));
+    }
+
+    #[test]
+    fn programs_have_the_options_of_the_real_ones() {
+        let parse = |name, options: &str| {
+            let options: Vec<String> = options.split_whitespace().map(String::from).collect();
+            Program::parse(name, &options)
+        };
+        let Ok(Some(Program::Spin(stress))) = parse(SPIN, "--children 7 --rounds 2 --verbose") else {
+            panic!("spin")
+        };
+        assert_eq!((stress.children, stress.rounds, stress.millis), (7, 2, 30));
+        assert!(parse(STORM, "--groups").is_err() && parse(STORM, "--groups 0").is_err());
+        assert!(parse(SPIN, "--work 3").is_err_and(|error| error.to_string().contains("no option `--work`")));
+        assert!(matches!(parse("hello", ""), Ok(None)));
+    }
+
+    #[test]
+    fn unknown_names_are_reported_with_what_was_meant() {
+        let error = |order, balancer| {
+            scheduler(order, balancer, Tick::Hz(100), 1)
+                .map(drop)
+                .expect_err("there is no such name")
+                .to_string()
+        };
+        assert!(error(Some("eefdv"), None).contains("did you mean `eevdf`?"));
+        assert!(error(None, Some("two_choice")).contains("did you mean `two_choices`?"));
+        let options = |text: &str| Alone::parse_from(text.split_whitespace()).options;
+        let options = options("sim --cpus 5000");
+        assert!(options.machine().is_err_and(|error| error.to_string().contains("1 to 4096 CPUs, not 5000")));
+    }
+}
