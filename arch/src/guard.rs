@@ -65,7 +65,11 @@ unsafe extern "sysv64" fn run(body: *mut ()) {
 /// # Safety
 /// `guard` points to a [`Guard`], whose first field is written; `body` is what `run` takes.
 #[unsafe(naked)]
-unsafe extern "sysv64" fn enter(guard: *mut (), body: *mut (), run: unsafe extern "sysv64" fn(*mut ())) -> u64 {
+unsafe extern "sysv64" fn enter(
+    guard: *mut (),
+    body: *mut (),
+    run: unsafe extern "sysv64" fn(*mut ()),
+) -> u64 {
     // RDI = guard, RSI = body, RDX = run. Six registers and the return address: 8 bytes more align the stack.
     naked_asm!(
         "push rbp",

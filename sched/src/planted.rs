@@ -4,7 +4,8 @@
 //! [`order::orders`] and [`balance::balancers`](crate::balance::balancers), which all tests of good policies go through.
 
 use crate::{
-    Balancer, Enqueue, Entity, List, MachineView, Placement, RunQueue, Runnable, ThreadView, Victims, balance, order,
+    Balancer, Enqueue, Entity, List, MachineView, Placement, RunQueue, Runnable, ThreadView, Victims,
+    balance, order,
 };
 use alloc::boxed::Box;
 use formats::{CpuId, Duration, Instant, ThreadId};

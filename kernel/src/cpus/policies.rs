@@ -12,9 +12,10 @@ use spin::Once;
 /// What was changed so far. Held during each change, so that changes follow each other.
 static SWAPS: Once<Lock<Swaps, { rank::POLICIES }>> = Once::new();
 
-/// Before there are threads: the histogram's memory must not count as a leak of the first program.
+/// Before there are threads: what this allocates must not count as a leak of the first program.
 pub(super) fn init() {
     SWAPS.call_once(|| Lock::new(Swaps::default()));
+    core().make_balancers();
 }
 
 fn swaps() -> &'static Lock<Swaps, { rank::POLICIES }> {
@@ -89,7 +90,8 @@ fn view() -> String {
         let (load, weight, waiting) = (machine.load(cpu), machine.weight(cpu), machine.waiting(cpu));
         let current = core().current(cpu);
         // Writing to a string does not fail.
-        let _ = write!(text, "{cpu}: load {load}, weight {weight}, {waiting} waiting{idle}; runs {current:?}");
+        let _ =
+            write!(text, "{cpu}: load {load}, weight {weight}, {waiting} waiting{idle}; runs {current:?}");
         let mut named = SmallVec::<[_; NAMED]>::new();
         core().each_waiting(cpu, &mut |entity| {
             if named.len() < NAMED {

@@ -38,6 +38,8 @@ impl<L: lock_api::RawMutex> Cpu<L> {
 /// What a CPU's lock guards.
 pub(super) struct Queue {
     classes: Classes,
+    /// The order with which the queue was made, empty, while another is in force.
+    first_order: Option<Box<dyn RunQueue>>,
     /// The weights of those that wait, added up.
     weight: u64,
     /// `None` only before the CPU is online.
@@ -58,6 +60,7 @@ impl Queue {
     fn new(config: &Config) -> Self {
         Self {
             classes: Classes::new(config.order, config, 0),
+            first_order: None,
             weight: 0,
             current: None,
             idle: None,
@@ -191,13 +194,25 @@ impl Queue {
         self.export(cpu, machine);
     }
 
-    /// Goes on under another order, the version after the present one. Returns the old one.
-    pub fn change_order(&mut self, new: Box<dyn RunQueue>, now: Instant) -> Box<dyn RunQueue> {
+    /// Goes on under another order, the version after the present one; `None`: under the one with which the queue was made.
+    /// Returns one to be dropped when the lock is not held any more.
+    pub fn change_order(
+        &mut self,
+        new: Option<Box<dyn RunQueue>>,
+        now: Instant,
+    ) -> Option<Box<dyn RunQueue>> {
+        let back = new.is_none();
+        let next = new.or_else(|| self.first_order.take())?;
         let version = self.classes.order_version() + 1;
         if let Some(current) = &mut self.current {
             current.entity().refresh_order(version);
         }
-        self.classes.change_order(new, version, now)
+        let old = self.classes.change_order(next, version, now);
+        if back || self.first_order.is_some() {
+            return Some(old);
+        }
+        self.first_order = Some(old);
+        None
     }
 }
 

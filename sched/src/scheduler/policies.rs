@@ -4,7 +4,9 @@ use super::cpu::{NEVER, since};
 use crate::{Balancer, Core, Entity, MachineView, Placement, Platform, ThreadView, Victims, balance, order};
 use alloc::boxed::Box;
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use core::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
+};
 use formats::trace::Event;
 use formats::{CpuId, Duration, Instant, ThreadId};
 use once_cell::race::OnceBox;
@@ -124,14 +126,24 @@ fn index_of<T>(all: &mut alloc::vec::Vec<&'static T>, wanted: &'static T) -> usi
 }
 
 impl<P: Platform> Core<P> {
+    /// Makes all balancers now, so that changing them later needs no memory.
+    pub fn make_balancers(&self) {
+        for slot in &self.policies.balancers {
+            self.policy_of(slot);
+        }
+    }
+
+    fn policy_of<'s>(&self, slot: &'s Slot) -> &'s dyn Balancer {
+        &**slot.policy.get_or_init(|| Box::new((slot.entry.new)(&self.config)))
+    }
+
     fn slot(&self) -> &Slot {
         &self.policies.balancers[self.policies.balancer.load(Relaxed)]
     }
 
     #[inline]
     pub(super) fn balancer(&self) -> &dyn Balancer {
-        let slot = self.slot();
-        &**slot.policy.get_or_init(|| Box::new((slot.entry.new)(&self.config)))
+        self.policy_of(self.slot())
     }
 
     /// The order in force.
@@ -202,8 +214,7 @@ impl<P: Platform> Core<P> {
     pub fn set_balancer(&self, entry: &'static balance::Entry, here: CpuId) -> Result<(), Unknown> {
         let slots = &self.policies.balancers;
         let index = slots.iter().position(|slot| core::ptr::eq(slot.entry, entry)).ok_or(Unknown)?;
-        let slot = &slots[index];
-        slot.policy.get_or_init(|| Box::new((entry.new)(&self.config)));
+        self.policy_of(&slots[index]);
         self.policies.balancer.store(index, SeqCst);
         self.policies.repairs.store(self.all_repairs(), Relaxed);
         self.policies.panicked.store(false, SeqCst);
@@ -224,7 +235,8 @@ impl<P: Platform> Core<P> {
     }
 
     /// Puts another order in force: all that wait go over to it, CPU by CPU, each under its lock. Returns the longest time
-    /// that a queue was locked for it.
+    /// that a queue was locked for it. The queues with which the CPUs were made are kept for the return to their order, so
+    /// that the memory in use is then what it was.
     ///
     /// # Errors
     /// As [`set_balancer`](Self::set_balancer).
@@ -234,7 +246,8 @@ impl<P: Platform> Core<P> {
         self.policies.order.store(index, SeqCst);
         let mut longest = Duration::from_ticks(0);
         for cpu in CpuId::first(self.cpus.len()) {
-            let new = (entry.new)(&self.config);
+            let is_first = core::ptr::eq(entry, self.config.order);
+            let new = (!is_first).then(|| (entry.new)(&self.config));
             let mut queue = self.lock(cpu);
             let begun = self.platform.now();
             if queue.current.is_some() {

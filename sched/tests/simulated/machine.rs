@@ -228,6 +228,25 @@ impl Machine {
         self.check()
     }
 
+    /// What runs on `here` calls the kernel, which calls the core.
+    pub fn system_call<T>(&mut self, here: CpuId, call: impl FnOnce(&Core<Sim>) -> T) -> Result<T, String> {
+        self.enter(here)?;
+        let answer = call(&self.core);
+        self.check()?;
+        Ok(answer)
+    }
+
+    /// The opposite of [`offline`](Self::offline). Who was displaced is told again where to be.
+    pub fn return_online(&mut self, cpu: CpuId, here: CpuId) -> Check {
+        self.enter(here)?;
+        self.core.return_online(cpu, here);
+        let online = self.core.machine().online();
+        for model in self.threads.values_mut() {
+            model.displaced = model.thread.affinity().and(&online).is_empty();
+        }
+        self.check()
+    }
+
     fn leave(&mut self, cpu: CpuId, why: Leave) -> Check {
         self.enter(cpu)?;
         if self.running(cpu).is_none() {

@@ -5,6 +5,7 @@
 
 mod conformance;
 mod first_tick;
+mod live;
 mod machine;
 mod mutants;
 mod platform;

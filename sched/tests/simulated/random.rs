@@ -61,7 +61,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Carries out `ops`. [`Op::Offline`] takes the last CPU offline, or online again once it has come to rest.
+/// Carries out `ops`. [`Op::Offline`] takes the last CPU offline, or online again.
 fn play(machine: &mut Machine, ops: &[Op]) -> Check {
     let cpus = machine.cpu_ids().len() as u32;
     let last = CpuId(cpus - 1);
@@ -82,7 +82,7 @@ fn play(machine: &mut Machine, ops: &[Op]) -> Check {
             Op::Settle => machine.settle(),
             Op::Offline if last == CpuId::BOOT => Ok(()),
             Op::Offline if machine.core.machine().is_online(last) => machine.offline(last, CpuId::BOOT),
-            Op::Offline => machine.settle().map(|()| machine.online(last)),
+            Op::Offline => machine.return_online(last, CpuId::BOOT),
         }
         .map_err(|broken| format!("{op:?}: {broken}"))?;
     }

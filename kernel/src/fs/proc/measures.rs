@@ -73,25 +73,28 @@ pub fn text() -> Answer {
          first_runs first_runs_delaying no_progress_ticks balancer_calls balancer_ns violation_ns repairs\n",
     );
     text.extend(counted.cpus.iter().map(|cpu| {
-        row(cpu.cpu, &[
-            cpu.busy_ns,
-            cpu.idle_ns,
-            cpu.ticks,
-            cpu.switches,
-            cpu.preemptions,
-            cpu.migrations_in,
-            cpu.migrations_out,
-            cpu.steals,
-            cpu.steal_attempts,
-            cpu.kicks,
-            cpu.first_runs,
-            cpu.first_runs_delaying,
-            cpu.no_progress_ticks,
-            cpu.balancer_calls,
-            cpu.balancer_ns,
-            cpu.violation_ns,
-            cpu.repairs,
-        ])
+        row(
+            cpu.cpu,
+            &[
+                cpu.busy_ns,
+                cpu.idle_ns,
+                cpu.ticks,
+                cpu.switches,
+                cpu.preemptions,
+                cpu.migrations_in,
+                cpu.migrations_out,
+                cpu.steals,
+                cpu.steal_attempts,
+                cpu.kicks,
+                cpu.first_runs,
+                cpu.first_runs_delaying,
+                cpu.no_progress_ticks,
+                cpu.balancer_calls,
+                cpu.balancer_ns,
+                cpu.violation_ns,
+                cpu.repairs,
+            ],
+        )
     }));
     text += "\ncpu migrations_by fork exec wake steal pull push affinity offline\n";
     text.extend(counted.cpus.iter().map(|cpu| {
@@ -107,7 +110,9 @@ pub fn text() -> Answer {
             ("first_run_latency", &cpu.first_run_latency_ns),
             ("slice", &cpu.slice_ns),
         ];
-        text.extend(histograms.map(|(name, histogram)| row(format!("{} {name}", cpu.cpu), &summary(histogram))));
+        text.extend(
+            histograms.map(|(name, histogram)| row(format!("{} {name}", cpu.cpu), &summary(histogram))),
+        );
     }
     text += &format!(
         "\norder {}\nbalancer {}\nviolations {}\nviolation_ns {}\nlongest_violation_ns {}\njain {:.4}\nload_min {}\n\

@@ -67,7 +67,9 @@ impl Inode for ProcessDirectory {
         let number = self.child_number(at);
         let process = self.process.clone();
         Ok(match CHILDREN[at].1 {
-            Child::Text(generate) => Arc::new(Text::new(number, FILE_SYSTEM, move || generate(&*living(&process)?))),
+            Child::Text(generate) => {
+                Arc::new(Text::new(number, FILE_SYSTEM, move || generate(&*living(&process)?)))
+            }
             Child::Link(follow) => Arc::new(ProcessLink { number, process, follow }),
             Child::Threads => Arc::new(Threads { number, process }),
         })

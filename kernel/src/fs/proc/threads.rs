@@ -53,7 +53,11 @@ impl Inode for Threads {
         let process = living(&self.process)?;
         let task = process.threads.lock().iter().find(|task| format!("{}", task.id.0) == name).cloned();
         let task = task.ok_or(Errno::ENOENT)?;
-        Ok(Arc::new(ThreadDirectory { id: task.id, process: self.process.clone(), task: Arc::downgrade(&task) }))
+        Ok(Arc::new(ThreadDirectory {
+            id: task.id,
+            process: self.process.clone(),
+            task: Arc::downgrade(&task),
+        }))
     }
 
     fn entries(&self) -> Result<Vec<Entry>, Errno> {

@@ -46,13 +46,17 @@ pub fn directory() -> Arc<Directory> {
 
 /// 1 while the CPU takes part, else 0; writing one of them makes it so.
 fn online_file(cpu: CpuId, number: u64) -> Text<impl Fn() -> Result<Vec<u8>, Errno> + Send + Sync + 'static> {
-    Text::new(number, FILE_SYSTEM, move || Ok(format!("{}\n", u8::from(hotplug::is_online(cpu))).into_bytes()))
-        .accepting(Box::new(move |word| match word {
-            "0" => hotplug::set_online(cpu, false),
-            "1" => hotplug::set_online(cpu, true),
-            _ => Err(Errno::EINVAL),
-        }))
-        .settling(Box::new(move |current| hotplug::settle(cpu, current)))
+    Text::new(
+        number,
+        FILE_SYSTEM,
+        move || Ok(format!("{}\n", u8::from(hotplug::is_online(cpu))).into_bytes()),
+    )
+    .accepting(Box::new(move |word| match word {
+        "0" => hotplug::set_online(cpu, false),
+        "1" => hotplug::set_online(cpu, true),
+        _ => Err(Errno::EINVAL),
+    }))
+    .settling(Box::new(move |current| hotplug::settle(cpu, current)))
 }
 
 /// A line with the set as ranges: `0-2,5`.
