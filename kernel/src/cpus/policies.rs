@@ -36,9 +36,9 @@ pub fn balancer() -> &'static balance::Entry {
 /// When the scheduler does not know it.
 pub fn set_order(entry: &'static order::Entry) -> Result<(), Unknown> {
     let mut swaps = swaps().lock();
-    let pause = core().set_order(entry, arch::cpu::id())?;
+    let pauses = &mut swaps.pause_ns;
+    core().set_order_measured(entry, arch::cpu::id(), &mut |pause| pauses.record(pause.as_ticks()))?;
     swaps.orders += 1;
-    swaps.pause_ns.record(pause.as_ticks());
     Ok(())
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Classes {
     deadline: Deadline,
     real_time: RealTime,
     fair: Box<dyn RunQueue>,
+    /// The order before `fair`, while threads still wait in it.
+    leaving: Option<Box<dyn RunQueue>>,
     fair_waiting: usize,
     real_time_waiting: usize,
     /// Which order `fair` is, counted from 0 at the start of the machine.
@@ -31,6 +33,7 @@ impl Classes {
             deadline: Deadline::default(),
             real_time: RealTime::new(),
             fair: (order.new)(config),
+            leaving: None,
             fair_waiting: 0,
             real_time_waiting: 0,
             order_version,
@@ -76,7 +79,7 @@ impl Classes {
             self.real_time_waiting -= 1;
             return Some(found);
         }
-        let found = self.fair.dequeue(id);
+        let found = self.fair.dequeue(id).or_else(|| self.leaving.as_mut()?.dequeue(id));
         self.fair_waiting -= usize::from(found.is_some());
         found
     }
@@ -111,7 +114,10 @@ impl Classes {
         }
         // A deadline thread without budget and a throttled real-time thread give way to all others.
         let fair_current = current.filter(|_| class == Some(Class::Fair));
-        let picked = self.fair.pick(fair_current, now);
+        let picked = self.fair.pick(fair_current, now).or_else(|| match current {
+            Some(_) => None,
+            None => self.pick_leaving(now),
+        });
         self.fair_waiting -= usize::from(picked.is_some());
         if picked.is_none() && current.is_none() && !self.real_time.is_empty() {
             // Nobody else wants the time that the class must not have.
@@ -121,13 +127,20 @@ impl Classes {
         picked
     }
 
+    /// Nobody waits in the order in force: one that still waits in the one before.
+    fn pick_leaving(&mut self, now: Instant) -> Option<Runnable> {
+        let mut picked = self.leaving.as_mut()?.pick(None, now)?;
+        picked.entity().refresh_order(self.order_version);
+        Some(picked)
+    }
+
     /// A waiting thread for `to` to take away, the most urgent class first. Deadline threads stay where they were admitted.
     pub fn give(&mut self, to: CpuId) -> Option<Runnable> {
         if let Some(given) = self.real_time.give(to) {
             self.real_time_waiting -= 1;
             return Some(given);
         }
-        let given = self.fair.give(to);
+        let given = self.fair.give(to).or_else(|| self.leaving.as_mut()?.give(to));
         self.fair_waiting -= usize::from(given.is_some());
         given
     }
@@ -197,28 +210,39 @@ impl Classes {
         self.deadline.each(visit);
         self.real_time.each(visit);
         self.fair.each(visit);
+        if let Some(leaving) = &self.leaving {
+            leaving.each(visit);
+        }
     }
 
-    /// Goes on under another order; all that wait, wait in it. Returns the old one, empty, to be dropped elsewhere.
-    pub fn change_order(
-        &mut self,
-        mut new: Box<dyn RunQueue>,
-        version: u32,
-        now: Instant,
-    ) -> Box<dyn RunQueue> {
+    /// Goes on under another order. Those that wait in the old one stay there until they are
+    /// [moved over](Self::move_over), or picked because nobody waits in the new one.
+    pub fn change_order(&mut self, new: Box<dyn RunQueue>, version: u32) {
+        debug_assert!(self.leaving.is_none(), "one change follows the other");
         self.order_version = version;
-        loop {
-            let picked = self.fair.pick(None, now).or_else(|| {
+        self.leaving = Some(core::mem::replace(&mut self.fair, new));
+    }
+
+    /// Moves up to `most` threads from the old order to the new one. Returns the old one when it is empty.
+    pub fn move_over(&mut self, most: usize, now: Instant) -> Option<Box<dyn RunQueue>> {
+        for _ in 0..most {
+            let leaving = self.leaving.as_mut()?;
+            let picked = leaving.pick(None, now).or_else(|| {
                 // An order that is replaced because it starves a thread would not pick that now either.
                 let mut left = None;
-                self.fair.each(&mut |entity| left = Some(entity.id()));
-                self.fair.dequeue(left?)
+                leaving.each(&mut |entity| left = Some(entity.id()));
+                leaving.dequeue(left?)
             });
-            let Some(mut thread) = picked else { break };
-            thread.entity().refresh_order(version);
-            new.enqueue(thread, Enqueue::Order, now);
+            let Some(mut thread) = picked else { return self.leaving.take() };
+            thread.entity().refresh_order(self.order_version);
+            self.fair.enqueue(thread, Enqueue::Order, now);
         }
-        core::mem::replace(&mut self.fair, new)
+        None
+    }
+
+    /// Whether threads wait in an old order.
+    pub fn is_changing(&self) -> bool {
+        self.leaving.is_some()
     }
 
     pub fn order_version(&self) -> u32 {

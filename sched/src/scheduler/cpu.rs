@@ -38,8 +38,7 @@ impl<L: lock_api::RawMutex> Cpu<L> {
 /// What a CPU's lock guards.
 pub(super) struct Queue {
     classes: Classes,
-    /// The order with which the queue was made, empty, while another is in force.
-    first_order: Option<Box<dyn RunQueue>>,
+    first: FirstOrder,
     /// The weights of those that wait, added up.
     weight: u64,
     /// `None` only before the CPU is online.
@@ -56,11 +55,20 @@ pub(super) struct Queue {
     pub delays: Delays,
 }
 
+/// Where the order is with which a queue was made.
+enum FirstOrder {
+    InForce,
+    /// Threads that wait in it are being moved over to another.
+    Leaving,
+    /// It is empty, and kept.
+    Kept(Box<dyn RunQueue>),
+}
+
 impl Queue {
     fn new(config: &Config) -> Self {
         Self {
             classes: Classes::new(config.order, config, 0),
-            first_order: None,
+            first: FirstOrder::InForce,
             weight: 0,
             current: None,
             idle: None,
@@ -195,26 +203,39 @@ impl Queue {
     }
 
     /// Goes on under another order, the version after the present one; `None`: under the one with which the queue was made.
-    /// Returns one to be dropped when the lock is not held any more.
-    pub fn change_order(
-        &mut self,
-        new: Option<Box<dyn RunQueue>>,
-        now: Instant,
-    ) -> Option<Box<dyn RunQueue>> {
-        let back = new.is_none();
-        let next = new.or_else(|| self.first_order.take())?;
+    /// Those that wait are [moved over](Self::move_over) next.
+    pub fn change_order(&mut self, new: Option<Box<dyn RunQueue>>) {
+        let (next, first) = match (new, core::mem::replace(&mut self.first, FirstOrder::InForce)) {
+            (Some(new), FirstOrder::InForce) => (new, FirstOrder::Leaving),
+            (Some(new), first) => (new, first),
+            (None, FirstOrder::Kept(first)) => (first, FirstOrder::InForce),
+            (None, _) => return,
+        };
+        self.first = first;
         let version = self.classes.order_version() + 1;
         if let Some(current) = &mut self.current {
             current.entity().refresh_order(version);
         }
-        let old = self.classes.change_order(next, version, now);
-        if back || self.first_order.is_some() {
-            return Some(old);
+        self.classes.change_order(next, version);
+    }
+
+    /// Moves up to `most` of those that wait in the old order to the new one. `Err` while there are more; else what is to be
+    /// dropped when the lock is not held any more.
+    pub fn move_over(&mut self, most: usize, now: Instant) -> Result<Option<Box<dyn RunQueue>>, More> {
+        if !self.classes.is_changing() {
+            return Ok(None);
         }
-        self.first_order = Some(old);
-        None
+        let old = self.classes.move_over(most, now).ok_or(More)?;
+        if matches!(self.first, FirstOrder::Leaving) {
+            self.first = FirstOrder::Kept(old);
+            return Ok(None);
+        }
+        Ok(Some(old))
     }
 }
+
+/// More threads wait in the old order.
+pub(super) struct More;
 
 impl<P: Platform> Core<P> {
     /// Accounts the current thread's time up to `now`.

@@ -26,6 +26,9 @@ const IDLE_AUDITS: u32 = 3;
 /// So many impossible proposals are no accident. (A few are: a CPU may go offline while a policy thinks.)
 const REPAIRS: u64 = 1_000;
 
+/// How many threads go over to another order at a time, under the lock of their queue: the fewer, the shorter the pause.
+const MOVED_AT_ONCE: usize = 1;
+
 /// What takes over from a policy that failed.
 const FALLBACK_ORDER: &order::Entry = &order::ROUND_ROBIN;
 const FALLBACK_BALANCER: &balance::Entry = &balance::IDLE_STEAL;
@@ -234,36 +237,68 @@ impl<P: Platform> Core<P> {
         self.cpu(cpu).next_balance.store(next, Relaxed);
     }
 
-    /// Puts another order in force: all that wait go over to it, CPU by CPU, each under its lock. Returns the longest time
-    /// that a queue was locked for it. The queues with which the CPUs were made are kept for the return to their order, so
-    /// that the memory in use is then what it was.
+    /// Puts another order in force, CPU by CPU: from then on threads join the new one, and those that wait go over to it, a
+    /// few at a time. Returns the longest time that a queue was locked for it. The queues with which the CPUs were made are
+    /// kept for the return to their order, so that the memory in use is then what it was.
     ///
     /// # Errors
     /// As [`set_balancer`](Self::set_balancer).
     pub fn set_order(&self, entry: &'static order::Entry, here: CpuId) -> Result<Duration, Unknown> {
+        let mut longest = Duration::from_ticks(0);
+        self.set_order_measured(entry, here, &mut |pause| longest = longest.max(pause))?;
+        Ok(longest)
+    }
+
+    /// As [`set_order`](Self::set_order); tells `pause` each time that a queue was locked for it.
+    ///
+    /// # Errors
+    /// As [`set_balancer`](Self::set_balancer).
+    pub fn set_order_measured(
+        &self,
+        entry: &'static order::Entry,
+        here: CpuId,
+        pause: &mut dyn FnMut(Duration),
+    ) -> Result<(), Unknown> {
         let orders = &self.policies.orders;
         let index = orders.iter().position(|known| core::ptr::eq(*known, entry)).ok_or(Unknown)?;
         self.policies.order.store(index, SeqCst);
-        let mut longest = Duration::from_ticks(0);
         for cpu in CpuId::first(self.cpus.len()) {
-            let is_first = core::ptr::eq(entry, self.config.order);
-            let new = (!is_first).then(|| (entry.new)(&self.config));
-            let mut queue = self.lock(cpu);
-            let begun = self.platform.now();
-            if queue.current.is_some() {
-                self.settle(cpu, &mut queue, begun);
-            }
-            let old = queue.change_order(new, begun);
-            drop(queue);
-            longest = longest.max(since(self.platform.now(), begun));
-            drop(old);
+            self.change_order_on(cpu, entry, pause);
             if self.machine.is_online(cpu) {
                 // Its timer may be armed for a slice that is another one now.
                 self.call(cpu, here);
             }
         }
         self.platform.trace(here, || Event::Policy { order: true, number: index as u32 });
-        Ok(longest)
+        Ok(())
+    }
+
+    fn change_order_on(&self, cpu: CpuId, entry: &'static order::Entry, pause: &mut dyn FnMut(Duration)) {
+        let is_first = core::ptr::eq(entry, self.config.order);
+        let new = (!is_first).then(|| (entry.new)(&self.config));
+        let mut queue = self.lock(cpu);
+        let begun = self.platform.now();
+        // Another CPU may be in the middle of a change.
+        let unfinished = queue.move_over(usize::MAX, begun);
+        if queue.current.is_some() {
+            self.settle(cpu, &mut queue, begun);
+        }
+        queue.change_order(new);
+        let lasted = since(self.platform.now(), begun);
+        drop(queue);
+        drop(unfinished);
+        pause(lasted);
+        loop {
+            let mut queue = self.lock(cpu);
+            let begun = self.platform.now();
+            let moved = queue.move_over(MOVED_AT_ONCE, begun);
+            let lasted = since(self.platform.now(), begun);
+            drop(queue);
+            pause(lasted);
+            if moved.is_ok() {
+                return;
+            }
+        }
     }
 
     fn all_repairs(&self) -> u64 {
