@@ -6,14 +6,15 @@
 pub mod hotplug;
 pub mod policies;
 
-use crate::clock;
 use crate::options::Options;
 use crate::task::{IdleTask, Task};
+use crate::{clock, trace};
 use alloc::{format, string::String, sync::Arc};
 use arch::sync::{RawIrqLock, rank};
 use arch::vectors;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use formats::record::CpuStats;
+use formats::trace::Event;
 use formats::{CpuId, CpuSet, Duration, Instant};
 use sched::{Config, Core, Dead, Kind, Leave, NewThread, NoBandwidth, Platform, Policy, Switch, Topology};
 use spin::Once;
@@ -33,6 +34,12 @@ impl Platform for Hardware {
 
     fn protect(&self, policy: &mut dyn FnMut()) -> bool {
         arch::guard::call(policy)
+    }
+
+    /// Each CPU writes to its own ring, also where the event is another's.
+    #[inline]
+    fn trace(&self, _here: CpuId, event: impl FnOnce() -> Event) {
+        trace::sched(event);
     }
 }
 
@@ -87,6 +94,7 @@ pub fn idle(mut each_time: impl FnMut()) -> ! {
         arch::interrupts::disable();
         if !core().needs_reschedule(here) {
             clock::stop_tick();
+            trace::all(|| Event::Halt);
             arch::interrupts::wait();
         }
     }

@@ -4,10 +4,11 @@
 //! Nothing here logs, allocates, or takes a lock that is not interrupt-safe, but for the last words of a dying kernel.
 
 use crate::task::{Current, Task};
-use crate::{clock, cpus, panic, watchdog};
+use crate::{clock, cpus, panic, trace, watchdog};
 use arch::traps::{Handlers, KernelFrame};
 use arch::user::Fault;
 use arch::vectors;
+use formats::trace::Event;
 use sched::Progress;
 use x86_64::VirtAddr;
 
@@ -30,6 +31,7 @@ pub fn from_user(current: &Current, vector: u8) {
 }
 
 fn handle(vector: u8, progress: impl FnOnce() -> Progress) {
+    trace::all(|| Event::Interrupt { vector });
     match vector {
         vectors::TIMER => clock::timer_interrupt(progress),
         vectors::RESCHEDULE => cpus::called_by_other(),
@@ -48,6 +50,7 @@ impl Handlers for Kernel {
     fn page_fault(&self, address: VirtAddr, error: u64, _frame: &KernelFrame) -> bool {
         let access = mm::Access::from_error_code(error);
         let thread = cpus::current_thread();
+        trace::all(|| Event::PageFault { thread: thread.id(), address: address.as_u64() });
         let space = Task::of(&thread).and_then(|task| task.process.space());
         space.is_some_and(|space| space.fault(address, access).is_ok())
     }

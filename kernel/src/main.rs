@@ -34,6 +34,7 @@ mod symbols;
 mod syscall;
 mod task;
 mod timers;
+mod trace;
 mod user;
 mod wait;
 mod watchdog;

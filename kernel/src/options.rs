@@ -4,6 +4,7 @@
 //! can hold blanks. What cannot be understood is an error with a sentence that says why; nothing is silently ignored.
 
 use crate::sabotage::Sabotage;
+use crate::trace::Level;
 use alloc::{format, string::String, vec::Vec};
 use formats::Duration;
 use sched::Timer;
@@ -23,6 +24,12 @@ pub struct Options {
     pub storm: bool,
     /// How to break the kernel when the first program starts, to see whether that is noticed.
     pub fail: Option<Sabotage>,
+    /// Which events are traced.
+    pub trace: Level,
+    /// How much of a trace each CPU keeps, in KiB.
+    pub trace_kib: u32,
+    /// Of each new thread, the addresses of so many instructions are traced.
+    pub step: u32,
     /// Use x2APIC mode where the CPU has it.
     pub x2apic: bool,
     /// Sockets, cores per socket, threads per core; `None`: one core per CPU.
@@ -47,6 +54,9 @@ impl Default for Options {
             first_run: true,
             storm: false,
             fail: None,
+            trace: Level::Off,
+            trace_kib: 1024,
+            step: 0,
             x2apic: true,
             topology: None,
             init: String::from("/bin/fork_spin_stress"),
@@ -72,6 +82,9 @@ impl Options {
                 .ok_or_else(|| format!("option `{word}` is not of the form KEY=VALUE"))?;
             options.set(key, value)?;
         }
+        if options.step > 0 && options.trace == Level::Off {
+            return Err(String::from("debug.step: it needs a trace, to write to"));
+        }
         options.arguments = words.collect();
         Ok(options)
     }
@@ -88,6 +101,9 @@ impl Options {
             "sched.first_run" => self.first_run = switch(key, value)?,
             "tick.storm" => self.storm = switch(key, value)?,
             "debug.fail" => self.fail = Some(sabotage(value)?),
+            "trace" => self.trace = level(value)?,
+            "trace.buffer" => self.trace_kib = number(key, value, 64, 65_536)?,
+            "debug.step" => self.step = number(key, value, 0, 1_000_000)?,
             "x2apic" => self.x2apic = switch(key, value)?,
             "topology" => self.topology = Some(topology(value)?),
             "init" => self.init = String::from(value),
@@ -133,6 +149,13 @@ fn sabotage(value: &str) -> Result<Sabotage, String> {
     Sabotage::ALL.iter().find(|(name, _)| *name == value).map(|(_, sabotage)| *sabotage).ok_or_else(|| {
         let names = Sabotage::ALL.map(|(name, _)| name);
         format!("debug.fail={value}: there are: {}", names.join(", "))
+    })
+}
+
+fn level(value: &str) -> Result<Level, String> {
+    Level::ALL.iter().find(|(name, _)| *name == value).map(|(_, level)| *level).ok_or_else(|| {
+        let names = Level::ALL.map(|(name, _)| name);
+        format!("trace={value}: there are: {}", names.join(", "))
     })
 }
 

@@ -70,5 +70,6 @@ fn die(message: Arguments, backtrace: Backtrace) -> ! {
     if let Ok(line) = serde_json::to_string(&Event::Failure(failure)) {
         let _ = writeln!(arch::serial::com2(), "{line}");
     }
+    crate::trace::write_out();
     arch::power::exit(exit::PANIC)
 }

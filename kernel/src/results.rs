@@ -37,6 +37,7 @@ pub fn failure(kind: FailureKind, message: String) {
 /// Notes a failure and ends the run at once.
 pub fn fatal_failure(kind: FailureKind, message: String) -> ! {
     failure(kind, message);
+    crate::trace::write_out();
     arch::power::exit(exit::KERNEL_FAILURE)
 }
 

@@ -3,7 +3,7 @@
 use crate::options::Options;
 use crate::sabotage::Sabotage;
 use crate::task::{self, ExitStatus, Process};
-use crate::{cpus, leaks, results, syscall};
+use crate::{cpus, leaks, results, syscall, trace};
 use alloc::{format, string::String, sync::Arc};
 use formats::record::{
     Accounting, Boot, CpuStats, Event, Exit, FailureKind, Resources, Scheduler, SystemCalls,
@@ -109,6 +109,7 @@ impl Run {
             ExitStatus::Killed { signal, .. } => Exit::Killed { signal: signal.into() },
         };
         results::write(&Event::Exit(how));
+        trace::write_out();
         arch::power::exit(match how {
             _ if results::has_failed() => exit::KERNEL_FAILURE,
             Exit::Exited { status: 0 } => exit::PASS,

@@ -2,7 +2,7 @@
 
 use crate::options::Options;
 use crate::run::Run;
-use crate::{clock, console, cpus, early, fs, interrupts, symbols, timers, watchdog};
+use crate::{clock, console, cpus, early, fs, interrupts, symbols, timers, trace, watchdog};
 use alloc::{string::String, string::ToString, vec::Vec};
 use arch::boot::BootInfo;
 use core::fmt::Display;
@@ -20,7 +20,10 @@ pub fn kernel_main(info: &'static BootInfo) -> ! {
     let machine = early::discover(info, options.x2apic).unwrap_or_else(|why| refuse(&why));
 
     let possible = machine.processors.len().min(formats::CpuSet::CAPACITY);
-    cpus::init(&options, topology(&options, possible));
+    let topology = topology(&options, possible);
+    trace::init(&options, &topology).unwrap_or_else(|why| refuse(&why));
+    cpus::init(&options, topology);
+    crate::task::set_steps(options.step);
     clock::init(&options, possible);
     timers::init(possible);
     watchdog::init();

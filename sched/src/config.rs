@@ -1,7 +1,7 @@
 //! What can be chosen when the scheduler starts.
 
 use crate::{balance, order};
-use formats::Duration;
+use formats::{CpuId, Duration};
 
 /// Where time slices end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,13 @@ pub struct Config {
     pub seed: u64,
     pub order: &'static order::Entry,
     pub balancer: &'static balance::Entry,
+}
+
+impl Config {
+    /// The same, for the order on one CPU: with a seed of its own.
+    pub(crate) fn of_cpu(&self, cpu: CpuId) -> Self {
+        Self { seed: fastrand::Rng::with_seed(self.seed ^ u64::from(cpu.0) << 32).u64(..), ..*self }
+    }
 }
 
 impl Default for Config {

@@ -24,6 +24,8 @@ pub struct Entity {
     /// Which order its [`Fair`] figures are of.
     pub(crate) order_version: u32,
     pub(crate) fair: Fair,
+    /// The order of the CPU where it waits or runs counts it among those that compete.
+    pub(crate) competes: Cell<bool>,
     pub(crate) budget: Budget,
     pub(crate) link: Option<Runnable>,
     pub(crate) node: Node,
@@ -39,6 +41,10 @@ pub struct Fair {
     pub deadline: Cell<i64>,
     /// How much less than its share it has had (positive: it is owed), in virtual time.
     pub lag: Cell<i64>,
+    /// What rounding has kept back of [`vruntime`](Self::vruntime), in parts of its weight.
+    pub(crate) rest: Cell<u64>,
+    /// The CPU where it last stopped competing.
+    pub(crate) left_at: Cell<Option<CpuId>>,
 }
 
 /// What is left of a reservation (class deadline).
@@ -118,6 +124,11 @@ impl Entity {
         &self.fair
     }
 
+    /// Whether a policy was set that it does not compete by yet.
+    pub(crate) fn has_new_policy(&self) -> bool {
+        self.thread.policy_version.load(SeqCst) != self.policy_version
+    }
+
     /// Takes over a policy that was set meanwhile.
     pub(crate) fn refresh_policy(&mut self) {
         let version = self.thread.policy_version.load(SeqCst);
@@ -134,6 +145,7 @@ impl Entity {
         if self.order_version != version {
             self.order_version = version;
             self.fair = Fair::default();
+            self.competes.set(false);
         }
     }
 
@@ -192,6 +204,7 @@ impl Runnable {
             wait: Wait::NONE,
             order_version: 0,
             fair: Fair::default(),
+            competes: Cell::new(false),
             budget: Budget::default(),
             link: None,
             node: Node::default(),

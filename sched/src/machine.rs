@@ -2,9 +2,10 @@
 
 use crate::{Topology, Violations, cpu_mask::CpuMask};
 use alloc::boxed::Box;
+use core::cmp::Reverse;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use crossbeam_utils::CachePadded;
-use formats::{CpuId, CpuSet, Instant};
+use formats::{CpuId, CpuSet};
 
 /// What each CPU exports of itself, on a cache line of its own.
 #[derive(Default)]
@@ -15,8 +16,6 @@ struct Exported {
     busy: AtomicU32,
     /// The weights of those that wait and of the one that runs.
     weight: AtomicU64,
-    /// Since when the thread that has waited longest waits, in nanoseconds; kept only for balancers that ask for it.
-    oldest: AtomicU64,
     /// Whether a thread of the real-time or the deadline class waits or runs.
     urgent: AtomicBool,
     /// The real-time priority of the thread that runs; above 99 for the deadline class.
@@ -111,13 +110,6 @@ impl MachineView {
         self.cpus[cpu.index()].weight.load(Relaxed)
     }
 
-    /// Since when the thread that has waited longest on `cpu` waits. Only for balancers that say so by
-    /// [`Balancer::shares_queue`](crate::Balancer::shares_queue).
-    pub fn oldest(&self, cpu: CpuId) -> Option<Instant> {
-        let oldest = self.cpus[cpu.index()].oldest.load(Relaxed);
-        (self.waiting(cpu) > 0).then(|| Instant::from_ticks(oldest))
-    }
-
     pub(crate) fn has_urgent(&self, cpu: CpuId) -> bool {
         self.cpus[cpu.index()].urgent.load(Relaxed)
     }
@@ -125,6 +117,28 @@ impl MachineView {
     /// The real-time priority of what runs on `cpu`: 0 for the fair class and idle, 100 for the deadline class.
     pub(crate) fn rank(&self, cpu: CpuId) -> u32 {
         self.cpus[cpu.index()].rank.load(Relaxed)
+    }
+
+    /// The least loaded CPU of `set`; among equals the nearest to `near`.
+    pub fn least_loaded(&self, set: &CpuSet, near: CpuId) -> Option<CpuId> {
+        set.iter().min_by_key(|cpu| (self.load(*cpu), self.topology.distance(near, *cpu)))
+    }
+
+    /// The CPU of `set` where most threads wait, if any do; among equals the nearest to `near`.
+    pub fn longest_queue(&self, set: &CpuSet, near: CpuId) -> Option<CpuId> {
+        let loaded = self.loaded().and(set);
+        let key = |cpu: &CpuId| (Reverse(self.waiting(*cpu)), self.topology.distance(near, *cpu));
+        loaded.iter().filter(|cpu| self.waiting(*cpu) > 0).min_by_key(key)
+    }
+
+    /// A random member of `set`, from the generator of `here`.
+    pub fn draw(&self, set: &CpuSet, here: CpuId) -> Option<CpuId> {
+        set.iter().nth(self.random(here, set.len()))
+    }
+
+    /// Whether a thread of the deadline class runs on `cpu`.
+    pub(crate) fn runs_deadline(&self, cpu: CpuId) -> bool {
+        self.rank(cpu) > 99
     }
 
     /// A uniformly random number below `bound` (0 if that is 0), from the generator of `cpu`: the CPU that decides.
@@ -148,10 +162,6 @@ impl MachineView {
                 self.loaded.insert(cpu);
             }
         }
-    }
-
-    pub(crate) fn set_oldest(&self, cpu: CpuId, oldest: Instant) {
-        self.cpus[cpu.index()].oldest.store(oldest.as_ticks(), Relaxed);
     }
 
     pub(crate) fn set_current(&self, cpu: CpuId, busy: bool, rank: u32) {

@@ -58,10 +58,13 @@ impl Reservation {
     /// Bandwidths are parts of this.
     pub const WHOLE: u64 = 1 << 20;
 
-    /// The part of a CPU that it takes, in units of 1 / [`Self::WHOLE`].
+    /// The part of a CPU that it takes, in units of 1 / [`Self::WHOLE`], rounded up. Of one with a deadline before the end
+    /// of its period that is the density, runtime / deadline: with it, sums of at most one are enough to meet all deadlines.
     pub fn bandwidth(&self) -> u64 {
-        let part = u128::from(self.runtime.as_ticks()) * u128::from(Self::WHOLE);
-        u64::try_from(part / u128::from(self.period.as_ticks().max(1))).unwrap_or(u64::MAX)
+        let within = self.deadline.min(self.period).as_ticks().max(1);
+        let part =
+            (u128::from(self.runtime.as_ticks()) * u128::from(Self::WHOLE)).div_ceil(u128::from(within));
+        u64::try_from(part).unwrap_or(u64::MAX).max(1)
     }
 }
 
@@ -141,6 +144,14 @@ mod tests {
             period: Duration::from_ticks(10),
         };
         assert_eq!(reservation.bandwidth(), Reservation::WHOLE / 2);
+        let urgent = Reservation { deadline: half, ..reservation };
+        assert_eq!(urgent.bandwidth(), Reservation::WHOLE);
+        let tiny = Reservation {
+            runtime: Duration::from_ticks(1),
+            period: Duration::from_millis(4_000),
+            ..reservation
+        };
+        assert!(tiny.bandwidth() > 0);
         assert!(Policy::Deadline(reservation).class() > Policy::Fifo { priority: 99 }.class());
     }
 }

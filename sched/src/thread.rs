@@ -28,6 +28,25 @@ pub struct NewThread {
     pub task: Arc<dyn Any + Send + Sync>,
 }
 
+/// Bandwidth of a CPU, booked by a thread of the deadline class, which is to run there and nowhere else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Booking {
+    pub cpu: CpuId,
+    /// In units of 1 / [`Reservation::WHOLE`](crate::Reservation::WHOLE); not 0.
+    pub bandwidth: u32,
+}
+
+impl Booking {
+    /// In one word, so that it is replaced as a whole.
+    fn pack(self) -> u64 {
+        u64::from(self.cpu.0) << 32 | u64::from(self.bandwidth)
+    }
+
+    fn unpack(word: u64) -> Option<Self> {
+        (word != 0).then_some(Self { cpu: CpuId((word >> 32) as u32), bandwidth: word as u32 })
+    }
+}
+
 /// A thread: shared by everybody who may wake, move or ask about it.
 ///
 /// It cannot be run through this handle: that right is a single [`Runnable`](crate::Runnable), which the core owns.
@@ -38,9 +57,8 @@ pub struct Thread {
     affinity: CpuMask,
     policy: AtomicCell<Policy>,
     pub(crate) policy_version: AtomicU32,
-    /// Of the deadline class: the CPU where it has booked `bandwidth`.
-    home: AtomicU32,
-    bandwidth: AtomicU64,
+    /// What it has booked as a thread of the deadline class: see [`Booking`].
+    booking: AtomicU64,
     /// Where its token is or is going: written by whoever holds the token in hand, before it locks that CPU's queue.
     cpu: AtomicU32,
     pub(crate) wait: WaitState,
@@ -61,8 +79,7 @@ impl Thread {
             affinity: CpuMask::new(new.affinity.and(&machine)),
             policy: AtomicCell::new(new.policy),
             policy_version: AtomicU32::new(0),
-            home: AtomicU32::new(here.0),
-            bandwidth: AtomicU64::new(0),
+            booking: AtomicU64::new(0),
             cpu: AtomicU32::new(here.0),
             wait: match new.kind {
                 Kind::User => WaitState::new(),
@@ -112,19 +129,14 @@ impl Thread {
         self.policy().class()
     }
 
-    /// Where it was admitted to the deadline class.
-    pub(crate) fn home(&self) -> CpuId {
-        CpuId(self.home.load(SeqCst))
+    /// What it has booked.
+    pub(crate) fn booking(&self) -> Option<Booking> {
+        Booking::unpack(self.booking.load(SeqCst))
     }
 
-    pub(crate) fn set_home(&self, cpu: CpuId, bandwidth: u64) {
-        self.home.store(cpu.0, SeqCst);
-        self.bandwidth.store(bandwidth, SeqCst);
-    }
-
-    /// Where it has booked how much, which is given back by whoever calls this.
-    pub(crate) fn take_bandwidth(&self) -> (CpuId, u64) {
-        (self.home(), self.bandwidth.swap(0, SeqCst))
+    /// Puts another booking in the place of what it has, and returns that: to be given back by the caller.
+    pub(crate) fn replace_booking(&self, booking: Option<Booking>) -> Option<Booking> {
+        Booking::unpack(self.booking.swap(booking.map_or(0, Booking::pack), SeqCst))
     }
 
     /// What was measured about it.

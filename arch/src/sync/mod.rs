@@ -12,7 +12,7 @@ mod raw;
 mod watch;
 
 pub use raw::{RawIrqLock, RawLock};
-pub use watch::{Spinner, Stuck, set_watch};
+pub use watch::{Spinner, Stuck, set_contention_hook, set_watch};
 
 /// A spin lock that leaves interrupts as they are. `RANK` is below [`rank::FIRST_IRQ`].
 pub type Lock<T, const RANK: u8> = lock_api::Mutex<RawLock<RANK>, T>;

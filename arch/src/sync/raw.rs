@@ -3,6 +3,7 @@
 //! Not ticket locks: under emulation with fewer host threads than CPUs, the next in line is often not
 //! running, and everybody would wait for the host to schedule it.
 
+use super::watch::Contention;
 use super::{Spinner, rank};
 use crate::interrupts;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -121,13 +122,14 @@ fn take(taken: &AtomicBool) -> bool {
 /// Spins until `attempt` is successful, trying only when the lock looks free.
 #[cold]
 fn wait(taken: &AtomicBool, rank: u8, attempt: impl Fn() -> bool) {
+    let contention = Contention::begin();
     let mut spinner = Spinner::new(core::ptr::from_ref(taken).addr(), Some(rank));
     loop {
         while taken.load(Ordering::Relaxed) {
             spinner.pause();
         }
         if attempt() {
-            return;
+            return contention.end(rank);
         }
     }
 }

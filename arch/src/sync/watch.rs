@@ -37,6 +37,36 @@ pub fn set_watch(clock: fn() -> Instant, hook: fn(&Stuck)) {
     WATCH.call_once(|| Watch { clock, hook });
 }
 
+struct Gauge {
+    clock: fn() -> Instant,
+    hook: fn(u8, Duration),
+}
+
+static GAUGE: Once<Gauge> = Once::new();
+
+/// Registers the clock and what to tell of locks that had to be waited for: their rank, and for how long. The hook is
+/// called by whoever waited, with the lock held and interrupts as they are then; so it takes no lock. Only the first
+/// registration counts.
+pub fn set_contention_hook(clock: fn() -> Instant, hook: fn(u8, Duration)) {
+    GAUGE.call_once(|| Gauge { clock, hook });
+}
+
+/// A wait for a lock that somebody wants to know the length of, from now to [`Self::end`].
+pub(super) struct Contention(Option<Instant>);
+
+impl Contention {
+    pub(super) fn begin() -> Self {
+        Self(GAUGE.get().map(|gauge| (gauge.clock)()))
+    }
+
+    pub(super) fn end(self, rank: u8) {
+        if let (Some(begun), Some(gauge)) = (self.0, GAUGE.get()) {
+            let waited = (gauge.clock)().checked_duration_since(begun);
+            (gauge.hook)(rank, waited.unwrap_or(Duration::from_ticks(0)));
+        }
+    }
+}
+
 #[cfg(target_os = "none")]
 use core::hint::spin_loop as relax;
 /// A thread of the host may be waiting for one that is not running.

@@ -86,6 +86,12 @@ impl Registers {
         self.rflags = rflags & FREE.bits() | FIXED;
     }
 
+    /// Whether the next instruction is to be followed by a debug exception (Intel SDM vol. 3, 18.3.1.4).
+    pub const fn set_single_step(&mut self, on: bool) {
+        let flag = RFlags::TRAP_FLAG.bits();
+        self.rflags = if on { self.rflags | flag } else { self.rflags & !flag };
+    }
+
     /// Takes over what a trap from user mode saved. Says whether anything changed: whether user mode got
     /// further at all.
     #[cfg(any(target_os = "none", test))]

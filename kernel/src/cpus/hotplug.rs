@@ -45,7 +45,7 @@ pub fn set_online(cpu: CpuId, online: bool) -> Result<(), Errno> {
     }
     match online {
         _ if online == is_online(cpu) => {}
-        true => core().return_online(cpu, arch::cpu::id()),
+        true => core().set_online(cpu, arch::cpu::id()),
         false if !can_leave(cpu) || core().booked_bandwidth(cpu) > 0 => return Err(Errno::EBUSY),
         false => core().take_offline(cpu, arch::cpu::id()),
     }

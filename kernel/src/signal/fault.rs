@@ -3,16 +3,23 @@
 
 use super::{SigInfo, Signal, fpstate, send};
 use crate::task::{self, Current, Process};
+use crate::trace;
 use arch::traps::Fault;
 use arch::vectors::exception;
+use formats::trace::Event;
 use linux_raw_sys::general as linux;
 use mm::{Access, FaultError};
 
 /// Sees to an exception that hit user mode. Afterwards the instruction is tried again, or a signal is pending.
 pub fn from_user(current: &Current, fault: &Fault) {
     if fault.vector != exception::PAGE_FAULT {
+        if fault.vector == exception::DEBUG && current.take_step() {
+            return;
+        }
         return send_exception(current, fault);
     }
+    let thread = current.task.id;
+    trace::all(|| Event::PageFault { thread, address: fault.address.as_u64() });
     if let Err(error) = current.fault(fault.address, Access::from_error_code(fault.error)) {
         send_page_fault(current, fault, error);
     }

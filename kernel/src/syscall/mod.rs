@@ -20,6 +20,8 @@ pub use unknown::counts as unknown_counts;
 use crate::errno::Errno;
 use crate::futex;
 use crate::task::Current;
+use crate::trace;
+use formats::trace::Event;
 use linux_raw_sys::general::*;
 
 /// Runs the system call that the thread's registers ask for and stores its result.
@@ -29,7 +31,10 @@ pub fn dispatch(current: &Current) {
         let regs = &user.regs;
         (regs.orig_rax, [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9])
     };
+    let thread = current.task.id;
+    trace::all(|| Event::SyscallEnter { thread, number: number as u32 });
     let result = call(current, number, args);
+    trace::all(|| Event::SyscallExit { thread, number: number as u32 });
     let value = match result {
         Ok(value) => value,
         // `rt_sigreturn` and `execve` have set all registers themselves.

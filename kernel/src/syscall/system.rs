@@ -162,6 +162,7 @@ fn set_name(current: &Current, from: u64) -> Result<u64, Errno> {
     let task = &current.task;
     if task.id.0 == task.process.id {
         task.process.identity.lock().name = String::from_utf8_lossy(&bytes[..length]).into_owned();
+        crate::trace::named(task);
     }
     Ok(0)
 }

@@ -88,7 +88,8 @@ pub fn clone(current: &Current, request: &CloneRequest) -> Result<u32, Errno> {
     } else {
         current.task.signals.fork_copy()
     };
-    let spawned = Task::spawn(ThreadId(id), &process, admission, signals, user, child_scheduling(current));
+    let (scheduling, parent) = (child_scheduling(current), current.task.id);
+    let spawned = Task::spawn(ThreadId(id), &process, admission, signals, user, scheduling, parent);
     let thread = match spawned {
         Ok(thread) => thread,
         Err(error) => {
@@ -236,7 +237,8 @@ pub fn first_process(
     });
     let user = Box::new(UserContext::new(image.entry, image.stack).ok_or(Errno::ENOMEM)?);
     let scheduling = Scheduling { affinity: CpuSet::ALL, policy: Policy::default(), nice: 0 };
-    let thread = Task::spawn(ThreadId(id), &process, admission, ThreadSignals::new(), user, scheduling)?;
+    let thread =
+        Task::spawn(ThreadId(id), &process, admission, ThreadSignals::new(), user, scheduling, ThreadId(0))?;
     cpus::start(&thread);
     Ok(process)
 }

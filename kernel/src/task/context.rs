@@ -5,15 +5,18 @@
 #![expect(unsafe_code, reason = "stacks are switched here and nowhere else")]
 
 use super::Task;
-use crate::{clock, cpus};
+use super::step::Steps;
+use crate::{clock, cpus, trace};
 use alloc::sync::Arc;
 use arch::context::Context;
 use arch::interrupts;
 use arch::user::UserContext;
 use core::cell::{Cell, RefCell, UnsafeCell};
+use formats::trace::Event;
 use mm::AddressSpace;
 use sched::{Leave, Switch};
 use x86_64::VirtAddr;
+use x86_64::registers::control::Cr3;
 
 /// Where a thread that is off its CPU goes on.
 pub(super) struct SavedContext(UnsafeCell<Context>);
@@ -74,6 +77,7 @@ pub struct Current {
     progressed: Cell<bool>,
     /// Something is still to be noted, or a storm to be made, when it enters user mode.
     is_new: Cell<bool>,
+    pub(super) steps: Steps,
 }
 
 impl Current {
@@ -88,7 +92,9 @@ impl Current {
             space: RefCell::new(space),
             progressed: Cell::new(false),
             is_new: Cell::new(true),
+            steps: Steps::none(),
         };
+        current.begin_steps();
         let _off = interrupts::off();
         current.enter();
         current
@@ -140,6 +146,11 @@ impl Current {
         self.user.borrow_mut().load();
         self.progressed.set(false);
         clock::start_tick();
+        trace::sched(|| Event::Resume {
+            thread: self.task.id,
+            rip: self.user.borrow().regs.rip,
+            cr3: Cr3::read_raw().0.start_address().as_u64(),
+        });
     }
 
     /// Whether a user instruction has retired since the thread was dispatched (R2 and R3 of the first-run guarantee).

@@ -2,7 +2,7 @@
 
 use super::{Current, attention, image};
 use crate::errno::Errno;
-use crate::futex;
+use crate::{futex, trace};
 use alloc::vec::Vec;
 use arch::user::UserContext;
 use core::sync::atomic::Ordering::Relaxed;
@@ -32,6 +32,7 @@ pub fn exec(
         identity.executable = image.executable;
         identity.command_line = image.command_line;
     }
+    trace::named(&current.task);
     unshare_files(current);
     process.signals.reset_for_exec();
     current.task.signals.reset_for_exec();
@@ -41,6 +42,7 @@ pub fn exec(
         registers.load();
         current.user.replace(registers);
     }
+    current.begin_steps();
     // Never is there less of it in the caches.
     current.schedule(sched::Leave::Exec);
     Ok(())

@@ -12,6 +12,7 @@ mod exit;
 mod image;
 mod process;
 mod run;
+mod step;
 mod table;
 mod wait;
 
@@ -20,13 +21,14 @@ pub use context::{Current, IdleTask, schedule_idle};
 pub use exec::exec;
 pub use exit::{ExitStatus, exit_group, exit_thread, forget_all, kill_all};
 pub use process::{Process, ProcessId};
+pub use step::set_steps;
 pub use table::{MAX_THREADS, all as all_processes, find as find_process, find_thread, live_threads};
 pub use wait::{WaitFor, WaitOptions, wait_for_child};
 
-use crate::cpus;
 use crate::futex::ThreadFutex;
 use crate::lock::{Lock, rank};
 use crate::signal::ThreadSignals;
+use crate::{cpus, trace};
 use alloc::{boxed::Box, sync::Arc, sync::Weak};
 use arch::user::UserContext;
 use core::sync::atomic::{AtomicBool, AtomicI8, AtomicU8, AtomicU32, AtomicU64, Ordering::*};
@@ -84,6 +86,7 @@ impl Task {
         signals: ThreadSignals,
         user: Box<UserContext>,
         scheduling: Scheduling,
+        parent: ThreadId,
     ) -> Result<Arc<sched::Thread>, mm::OutOfMemory> {
         let stack = KernelStack::new()?;
         let task = Arc::new_cyclic(|this| Self {
@@ -106,6 +109,7 @@ impl Task {
         let thread = cpus::spawn(task.clone(), scheduling.affinity, scheduling.policy);
         task.thread.call_once(|| Arc::downgrade(&thread));
         process.add_thread(&task);
+        trace::born(&task, parent);
         Ok(thread)
     }
 

@@ -1,8 +1,17 @@
 //! Where threads run on the whole machine: the second plug-in point, and the one to experiment with.
 
+mod chaos;
+mod domain;
+mod global_fifo;
+mod idle_sibling;
 mod idle_steal;
 mod none;
+mod periodic_pull;
+mod random_steal;
+mod round_robin_place;
+mod steal_half;
 mod two_choices;
+mod ule;
 
 use crate::{Config, Distance, MachineView};
 use alloc::boxed::Box;
@@ -10,9 +19,18 @@ use arrayvec::ArrayVec;
 use core::cmp::Reverse;
 use formats::{CpuId, CpuSet, Duration, ThreadId};
 
+pub use chaos::CHAOS;
+pub use domain::DOMAIN;
+pub use global_fifo::GLOBAL_FIFO;
+pub use idle_sibling::IDLE_SIBLING;
 pub use idle_steal::IDLE_STEAL;
 pub use none::NONE;
+pub use periodic_pull::PERIODIC_PULL;
+pub use random_steal::RANDOM_STEAL;
+pub use round_robin_place::ROUND_ROBIN_PLACE;
+pub use steal_half::STEAL_HALF;
 pub use two_choices::TWO_CHOICES;
+pub use ule::ULE;
 
 /// Why a thread needs a CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +43,8 @@ pub enum Placement {
     Wake,
     /// It cannot stay where it is: its affinity changed, or its CPU goes offline.
     Move,
+    /// Its slice is over, and it goes back to the queue that all CPUs [share](Balancer::shares_queue).
+    Turn,
 }
 
 /// What a balancer sees of a thread.
@@ -145,10 +165,16 @@ pub trait Balancer: Send + Sync {
         None
     }
 
-    /// Whether the queues of all CPUs are one: a CPU that needs a thread takes the one that has waited longest anywhere,
-    /// and one whose thread's slice is over looks whether any waits anywhere.
+    /// Whether all CPUs share a queue, which this balancer keeps with a CPU of its choice. Then a CPU whose thread's slice is
+    /// over asks [`on_idle`](Self::on_idle) for another, and the thread that was preempted is [placed](Placement::Turn) anew.
     fn shares_queue(&self) -> bool {
         false
+    }
+
+    /// For balancers that do not conserve work at all times, but see to it now and then: how long a CPU may stay idle at
+    /// most while a thread that may run everywhere waits on another. `None`: for ever.
+    fn idle_bound(&self) -> Option<Duration> {
+        None
     }
 }
 
@@ -164,8 +190,21 @@ pub struct Entry {
 
 /// All balancers.
 pub fn balancers() -> &'static [&'static Entry] {
-    static ALL: [&Entry; 3] = [&NONE, &IDLE_STEAL, &TWO_CHOICES];
-    &ALL
+    static ALL: &[&Entry] = &[
+        &NONE,
+        &GLOBAL_FIFO,
+        &ROUND_ROBIN_PLACE,
+        &RANDOM_STEAL,
+        &STEAL_HALF,
+        &TWO_CHOICES,
+        &IDLE_STEAL,
+        &PERIODIC_PULL,
+        &ULE,
+        &IDLE_SIBLING,
+        &DOMAIN,
+        &CHAOS,
+    ];
+    ALL
 }
 
 /// The balancer called `name`.
@@ -175,13 +214,22 @@ pub fn by_name(name: &str) -> Option<&'static Entry> {
 
 /// `preferred` if the thread may run there, else the least loaded CPU where it may.
 fn near(preferred: CpuId, thread: &ThreadView, machine: &MachineView) -> CpuId {
-    if thread.allowed.contains(preferred) { preferred } else { least_loaded(thread, machine) }
+    if thread.allowed.contains(preferred) {
+        return preferred;
+    }
+    machine.least_loaded(&thread.allowed, thread.last).unwrap_or(thread.last)
 }
 
-/// The least loaded CPU where the thread may run, the nearest to where it last ran among equals.
-fn least_loaded(thread: &ThreadView, machine: &MachineView) -> CpuId {
-    let key = |cpu: &CpuId| (machine.load(*cpu), machine.topology().distance(thread.last, *cpu));
-    thread.allowed.iter().min_by_key(key).unwrap_or(thread.last)
+/// CPUs on which threads wait, in random order.
+fn loaded_at_random(cpu: CpuId, machine: &MachineView) -> Victims {
+    let mut left = machine.loaded();
+    left.remove(cpu);
+    let draw = || {
+        let drawn = machine.draw(&left, cpu)?;
+        left.remove(drawn);
+        Some(drawn)
+    };
+    core::iter::from_fn(draw).collect()
 }
 
 /// The CPUs on which threads wait, nearest to `cpu` first, the longest queue first among equally near ones.

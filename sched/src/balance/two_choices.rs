@@ -10,7 +10,7 @@
 use super::{Balancer, Entry, Placement, ThreadView, Victims, loaded_by_distance};
 use crate::MachineView;
 use alloc::boxed::Box;
-use formats::{CpuId, CpuSet};
+use formats::CpuId;
 
 pub static TWO_CHOICES: Entry = Entry {
     name: "two_choices",
@@ -28,10 +28,10 @@ impl Balancer for TwoChoices {
             return thread.last;
         }
         let idle = machine.idle().and(&thread.allowed);
-        if let Some(cpu) = draw(&idle, thread.here, machine) {
+        if let Some(cpu) = machine.draw(&idle, thread.here) {
             return cpu;
         }
-        let choice = || draw(&thread.allowed, thread.here, machine).unwrap_or(thread.last);
+        let choice = || machine.draw(&thread.allowed, thread.here).unwrap_or(thread.last);
         let (first, second) = (choice(), choice());
         if machine.load(second) < machine.load(first) { second } else { first }
     }
@@ -51,9 +51,4 @@ impl Balancer for TwoChoices {
     fn pulls(&self) -> bool {
         true
     }
-}
-
-/// A random member of `set`.
-fn draw(set: &CpuSet, here: CpuId, machine: &MachineView) -> Option<CpuId> {
-    set.iter().nth(machine.random(here, set.len()))
 }

@@ -1,11 +1,25 @@
 //! The deadline class: earliest deadline first, each thread kept to its reservation by a constant bandwidth server.
 //!
 //! L. Abeni and G. Buttazzo, "Integrating multimedia applications in hard real-time systems", RTSS 1998; Linux's
-//! `sched-deadline.rst`. On each CPU the reservations add up to at most 95 %, so that each is met (C. L. Liu and
-//! J. W. Layland, Journal of the ACM 20(1), 1973). Other than Linux's, the class is partitioned: a thread is admitted to one CPU.
+//! `sched-deadline.rst`.
+//!
+//! ```text
+//! next         = the earliest deadline among those that have budget left
+//! running      : budget -= time
+//! budget <= 0  : it waits until its next period begins (deadline - D + P); then budget += Q, deadline += P
+//! waking up    : if budget / (deadline - now) > Q / D, or the deadline has passed: budget = Q, deadline = now + D
+//! yielding     : budget = 0
+//! admission    : sum of Q / min(D, P) <= 95 % on each CPU
+//! ```
+//!
+//! Q is the runtime, D the relative deadline, P the period. With that sum each deadline is met (C. L. Liu and J. W. Layland,
+//! Journal of the ACM 20(1), 1973; for D < P the density Q / D stands in for the utilisation). Other than Linux's, the class
+//! is partitioned: a thread is admitted to one CPU, and stays there.
+//!
+//! A thread whose budget ends while nobody else wants the CPU goes on for nothing.
 
 use crate::policy::Reservation;
-use crate::{Entity, Policy, Runnable, Tree};
+use crate::{Enqueue, Entity, Policy, Runnable, Tree};
 use formats::{Duration, Instant, ThreadId};
 
 /// The deadline threads that wait on one CPU.
@@ -33,6 +47,14 @@ fn key(time: u64) -> i64 {
     i64::try_from(time).unwrap_or(i64::MAX)
 }
 
+fn deadline(entity: &Entity) -> u64 {
+    entity.budget.deadline.get()
+}
+
+fn has_budget(entity: &Entity) -> bool {
+    entity.budget.left.get() > 0
+}
+
 /// A new deadline and a full budget, from `now` on.
 fn begin(entity: &Entity, now: Instant) {
     let reservation = reservation(entity);
@@ -41,32 +63,47 @@ fn begin(entity: &Entity, now: Instant) {
     entity.budget.begun.set(true);
 }
 
-/// The wake-up rule of the constant bandwidth server: what is left may be used only if that does not exceed the bandwidth.
-fn wake(entity: &Entity, now: Instant) {
+/// Whether what is left of the budget, used until the deadline, would exceed the bandwidth.
+fn exceeds_bandwidth(entity: &Entity, now: Instant) -> bool {
     let reservation = reservation(entity);
-    let until = entity.budget.deadline.get().saturating_sub(now.as_ticks());
+    let until = deadline(entity).saturating_sub(now.as_ticks());
     let left = u128::try_from(entity.budget.left.get()).unwrap_or(0);
-    let exceeds = left * u128::from(reservation.deadline.as_ticks())
-        > u128::from(reservation.runtime.as_ticks()) * u128::from(until);
-    if !entity.budget.begun.get() || until == 0 || exceeds {
+    until == 0
+        || left * u128::from(reservation.deadline.as_ticks())
+            > u128::from(reservation.runtime.as_ticks()) * u128::from(until)
+}
+
+/// When a thread without budget gets more: at the begin of its next period.
+fn replenished_at(entity: &Entity) -> u64 {
+    let reservation = reservation(entity);
+    (deadline(entity) + reservation.period.as_ticks()).saturating_sub(reservation.deadline.as_ticks())
+}
+
+/// Its next period has come. An overrun is paid from it. Periods that have gone by unused are lost.
+fn replenish(entity: &Entity, now: Instant) {
+    let (budget, reservation) = (&entity.budget, reservation(entity));
+    budget.left.set(budget.left.get().saturating_add(key(reservation.runtime.as_ticks())));
+    budget.deadline.set(budget.deadline.get() + reservation.period.as_ticks());
+    if budget.deadline.get() <= now.as_ticks() {
         begin(entity, now);
     }
 }
 
-/// When a thread without budget gets its next one: at the begin of its next period.
-fn replenished_at(entity: &Entity) -> u64 {
-    let reservation = reservation(entity);
-    (entity.budget.deadline.get() + reservation.period.as_ticks())
-        .saturating_sub(reservation.deadline.as_ticks())
-}
-
 impl Deadline {
-    pub fn enqueue(&mut self, thread: Runnable, now: Instant) {
-        if thread.budget.left.get() > 0 || !thread.budget.begun.get() {
-            wake(&thread, now);
+    pub fn enqueue(&mut self, thread: Runnable, why: Enqueue, now: Instant) {
+        let wakes = why == Enqueue::Wake && has_budget(&thread) && exceeds_bandwidth(&thread, now);
+        if wakes || !thread.budget.begun.get() {
+            begin(&thread, now);
         }
-        if thread.budget.left.get() > 0 {
-            let deadline = key(thread.budget.deadline.get());
+        if why == Enqueue::Yield {
+            thread.budget.left.set(thread.budget.left.get().min(0));
+        }
+        self.insert(thread);
+    }
+
+    fn insert(&mut self, thread: Runnable) {
+        if has_budget(&thread) {
+            let deadline = key(deadline(&thread));
             self.ready.insert(thread, deadline, 0);
         } else {
             let at = key(replenished_at(&thread));
@@ -74,50 +111,43 @@ impl Deadline {
         }
     }
 
-    /// It has yielded: the rest of its budget is forgone (man 2 sched_yield of `sched-deadline.rst`).
-    pub fn forgo(thread: &Entity) {
-        thread.budget.left.set(thread.budget.left.get().min(0));
+    /// `current`, which runs, has come into the class.
+    pub fn adopt(current: &Entity, now: Instant) {
+        begin(current, now);
     }
 
-    /// Gives new budgets to those whose period has come.
-    fn replenish(&mut self, now: Instant) {
+    /// Gives new budgets to those whose period has come; whether there were any.
+    pub fn replenish(&mut self, now: Instant) -> bool {
+        let mut any = false;
         while self.throttled.first().is_some_and(|first| replenished_at(first) <= now.as_ticks()) {
-            let Some(thread) = self.throttled.pop_first() else { return };
-            let reservation = reservation(&thread);
-            let (budget, runtime) = (&thread.budget, key(reservation.runtime.as_ticks()).max(1));
-            // An overrun is paid for by later periods.
-            while budget.left.get() <= 0 {
-                budget.left.set(budget.left.get() + runtime);
-                budget.deadline.set(budget.deadline.get() + reservation.period.as_ticks());
-            }
-            if budget.deadline.get() <= now.as_ticks() {
-                begin(&thread, now);
-            }
-            let deadline = key(budget.deadline.get());
-            self.ready.insert(thread, deadline, 0);
+            let Some(thread) = self.throttled.pop_first() else { break };
+            replenish(&thread, now);
+            self.insert(thread);
+            any = true;
+        }
+        any
+    }
+
+    /// The same for `current`, which has gone on without budget because nobody wanted the CPU.
+    pub fn replenish_current(current: &Entity, now: Instant) {
+        if Self::is_out_of_budget(current) && replenished_at(current) <= now.as_ticks() {
+            replenish(current, now);
         }
     }
 
-    /// Whether one that waits should run instead of `current`, which may be of this class.
-    pub fn outranks(&mut self, current: &Entity, now: Instant) -> bool {
-        self.replenish(now);
+    /// Whether one that waits goes before `current`, which may be of another class.
+    pub fn outranks(&self, current: &Entity) -> bool {
         let Some(first) = self.ready.first() else { return false };
         !matches!(current.policy(), Policy::Deadline(_))
             || Self::is_out_of_budget(current)
-            || first.budget.deadline.get() < current.budget.deadline.get()
-    }
-
-    /// Whether one that waits has an earlier deadline than `current`, of this class.
-    pub fn is_earlier(&self, current: &Entity) -> bool {
-        self.ready.first().is_some_and(|first| first.budget.deadline.get() < current.budget.deadline.get())
+            || deadline(first) < deadline(current)
     }
 
     pub fn is_out_of_budget(current: &Entity) -> bool {
-        current.budget.left.get() <= 0
+        !has_budget(current)
     }
 
-    pub fn pick(&mut self, now: Instant) -> Option<Runnable> {
-        self.replenish(now);
+    pub fn pick(&mut self) -> Option<Runnable> {
         self.ready.pop_first()
     }
 
@@ -125,12 +155,20 @@ impl Deadline {
         self.remove(|entity| entity.id() == id)
     }
 
+    /// Takes out any that waits.
+    pub fn evict(&mut self) -> Option<Runnable> {
+        self.remove(|_| true)
+    }
+
     fn remove(&mut self, wanted: impl Fn(&Entity) -> bool) -> Option<Runnable> {
         self.ready.remove(&wanted).or_else(|| self.throttled.remove(&wanted))
     }
 
-    pub fn charge(current: &Entity, ran: Duration) {
-        current.budget.left.set(current.budget.left.get() - key(ran.as_ticks()));
+    /// `current` has run for `ran`. What it has run beyond its budget counts only if it is `contested`: others waited.
+    pub fn charge(current: &Entity, ran: Duration, contested: bool) {
+        let budget = &current.budget.left;
+        let left = budget.get() - key(ran.as_ticks());
+        budget.set(if contested { left } else { left.max(budget.get().min(0)) });
     }
 
     pub fn is_empty(&self) -> bool {
@@ -147,9 +185,10 @@ impl Deadline {
         self.throttled.first().map(|first| Instant::from_ticks(replenished_at(first)))
     }
 
-    /// How long `current` may go on with its budget.
-    pub fn budget(current: &Entity) -> Duration {
-        Duration::from_ticks(u64::try_from(current.budget.left.get()).unwrap_or(0))
+    /// How long `current` may go on with its budget; `None` if it has none.
+    pub fn budget(current: &Entity) -> Option<Duration> {
+        let left = u64::try_from(current.budget.left.get()).unwrap_or(0);
+        (left > 0).then(|| Duration::from_ticks(left))
     }
 
     pub fn each(&self, visit: &mut dyn FnMut(&Entity)) {

@@ -50,21 +50,40 @@ impl Classes {
         self.real_time_waiting > 0 || !self.deadline.is_empty()
     }
 
-    pub fn enqueue(&mut self, mut thread: Runnable, why: Enqueue, now: Instant) {
-        thread.entity().refresh_policy();
-        match thread.policy().class() {
-            Class::Deadline => {
-                if why == Enqueue::Yield {
-                    Deadline::forgo(&thread);
-                }
-                self.deadline.enqueue(thread, now);
+    /// Lets a thread that comes compete by the policy and the order that are in force now. Returns why it comes: a thread
+    /// that ran here under others begins anew, and so does one that was to leave and may stay after all.
+    pub fn refresh(&mut self, thread: &mut Runnable, why: Enqueue) -> Enqueue {
+        let mut why = why;
+        let returns = matches!(why, Enqueue::Preempt | Enqueue::Yield);
+        if thread.has_new_policy() {
+            self.depart(thread);
+            thread.entity().refresh_policy();
+            if returns {
+                why = Enqueue::Policy;
             }
+        }
+        if returns && thread.policy().class() == Class::Fair && !thread.competes.get() {
+            why = Enqueue::Policy;
+        }
+        if thread.policy().class() == Class::Fair && thread.order_version != self.order_version {
+            thread.entity().refresh_order(self.order_version);
+            if why != Enqueue::Fork {
+                why = Enqueue::Order;
+            }
+        }
+        why
+    }
+
+    /// `thread` has been [refreshed](Self::refresh).
+    pub fn enqueue(&mut self, thread: Runnable, why: Enqueue, now: Instant) {
+        match thread.policy().class() {
+            Class::Deadline => self.deadline.enqueue(thread, why, now),
             Class::RealTime => {
                 self.real_time.enqueue(thread, why);
                 self.real_time_waiting += 1;
             }
             Class::Fair => {
-                thread.entity().refresh_order(self.order_version);
+                thread.competes.set(true);
                 self.fair.enqueue(thread, why, now);
                 self.fair_waiting += 1;
             }
@@ -79,59 +98,64 @@ impl Classes {
             self.real_time_waiting -= 1;
             return Some(found);
         }
-        let found = self.fair.dequeue(id).or_else(|| self.leaving.as_mut()?.dequeue(id));
-        self.fair_waiting -= usize::from(found.is_some());
-        found
+        let found = self.fair.dequeue(id).or_else(|| self.leaving.as_mut()?.dequeue(id))?;
+        self.left_fair(&found);
+        Some(found)
+    }
+
+    /// Book-keeping for a thread that waited in the fair class and has been taken out to go elsewhere.
+    fn left_fair(&mut self, thread: &Entity) {
+        self.fair_waiting -= 1;
+        stopped_competing(thread);
     }
 
     /// The thread that should run instead of `current`, or `None` to keep that.
     pub fn pick(&mut self, current: Option<&Entity>, now: Instant) -> Option<Runnable> {
         let class = current.map(|current| current.policy().class());
-        let deadline = match current {
-            Some(current) => self.deadline.outranks(current, now),
-            None => true,
-        };
-        if deadline && let Some(picked) = self.deadline.pick(now) {
+        if let Some(current) = current.filter(|_| class == Some(Class::Deadline)) {
+            Deadline::replenish_current(current, now);
+        }
+        if current.is_none_or(|current| self.deadline.outranks(current))
+            && let Some(picked) = self.deadline.pick()
+        {
             return Some(picked);
         }
         if class == Some(Class::Deadline) && !current.is_some_and(Deadline::is_out_of_budget) {
             return None;
         }
-        let throttled = self.real_time.throttled_until(now).is_some();
-        if !throttled && !self.real_time.is_empty() {
-            match current {
-                Some(current) if class == Some(Class::RealTime) && !self.real_time.outranks(current) => {
-                    return None;
-                }
-                _ => {
-                    self.real_time_waiting -= 1;
-                    return self.real_time.pick();
-                }
+        if !self.is_throttled(class, now) {
+            let real_time = current.filter(|_| class == Some(Class::RealTime));
+            if real_time.map_or(!self.real_time.is_empty(), |current| self.real_time.outranks(current)) {
+                self.real_time_waiting -= 1;
+                return self.real_time.pick();
+            }
+            if real_time.is_some() {
+                return None;
             }
         }
-        if class == Some(Class::RealTime) && !throttled {
-            return None;
-        }
-        // A deadline thread without budget and a throttled real-time thread give way to all others.
         let fair_current = current.filter(|_| class == Some(Class::Fair));
         let picked = self.fair.pick(fair_current, now).or_else(|| match current {
             Some(_) => None,
             None => self.pick_leaving(now),
         });
         self.fair_waiting -= usize::from(picked.is_some());
-        if picked.is_none() && current.is_none() && !self.real_time.is_empty() {
-            // Nobody else wants the time that the class must not have.
-            self.real_time_waiting -= 1;
-            return self.real_time.pick();
-        }
         picked
     }
 
     /// Nobody waits in the order in force: one that still waits in the one before.
     fn pick_leaving(&mut self, now: Instant) -> Option<Runnable> {
-        let mut picked = self.leaving.as_mut()?.pick(None, now)?;
+        let mut picked = take_any(self.leaving.as_mut()?, now)?;
         picked.entity().refresh_order(self.order_version);
+        picked.competes.set(true);
+        self.fair.adopt(&picked);
         Some(picked)
+    }
+
+    /// Whether the real-time class has used its share of the second, and a fair thread wants the rest. A thread of `running`
+    /// has the CPU.
+    fn is_throttled(&self, running: Option<Class>, now: Instant) -> bool {
+        let wanted = self.fair_waiting > 0 || running == Some(Class::Fair);
+        wanted && self.real_time.throttled_until(now).is_some()
     }
 
     /// A waiting thread for `to` to take away, the most urgent class first. Deadline threads stay where they were admitted.
@@ -140,45 +164,81 @@ impl Classes {
             self.real_time_waiting -= 1;
             return Some(given);
         }
-        let given = self.fair.give(to).or_else(|| self.leaving.as_mut()?.give(to));
-        self.fair_waiting -= usize::from(given.is_some());
-        given
+        let given = self.fair.give(to).or_else(|| self.leaving.as_mut()?.give(to))?;
+        self.left_fair(&given);
+        Some(given)
+    }
+
+    /// Any that waits, to go elsewhere: the CPU goes offline.
+    pub fn evict(&mut self, now: Instant) -> Option<Runnable> {
+        if let Some(evicted) = self.deadline.evict() {
+            return Some(evicted);
+        }
+        if let Some(evicted) = self.real_time.pick() {
+            self.real_time_waiting -= 1;
+            return Some(evicted);
+        }
+        let leaving = &mut self.leaving;
+        let evicted = take_any(&mut self.fair, now).or_else(|| take_any(leaving.as_mut()?, now))?;
+        self.fair_waiting -= 1;
+        self.depart(&evicted);
+        Some(evicted)
     }
 
     pub fn charge(&mut self, current: &Entity, ran: Duration, now: Instant) {
         match current.policy().class() {
-            Class::Deadline => Deadline::charge(current, ran),
+            Class::Deadline => Deadline::charge(current, ran, self.waiting() > 0),
             Class::RealTime => self.real_time.charge(ran, now),
-            Class::Fair => self.fair.charge(current, ran),
+            Class::Fair if current.competes.get() => self.fair.charge(current, ran),
+            Class::Fair => {}
         }
     }
 
-    /// `current` does not compete here any more.
-    pub fn depart(&mut self, current: &Entity) {
-        if current.policy().class() == Class::Fair {
-            self.fair.depart(current);
+    /// `current`, which runs here, has come into its class.
+    pub fn adopt(&mut self, current: &Entity, now: Instant) {
+        match current.policy().class() {
+            Class::Deadline => Deadline::adopt(current, now),
+            Class::RealTime => {}
+            Class::Fair => {
+                current.competes.set(true);
+                self.fair.adopt(current);
+            }
         }
+    }
+
+    /// `thread`, which runs or has just run here, does not compete here any more. Does nothing if it does not already.
+    pub fn depart(&mut self, thread: &Entity) {
+        // What another order knew is no concern of this one.
+        if thread.competes.get() && thread.order_version == self.order_version {
+            self.fair.depart(thread);
+        }
+        stopped_competing(thread);
+    }
+
+    /// Gives new budgets to those whose period has come; whether there were any.
+    pub fn replenish(&mut self, now: Instant) -> bool {
+        self.deadline.replenish(now)
     }
 
     /// A thread has joined: whether one that waits should run at once instead of `current`.
     pub fn preempts(&self, current: &Entity, now: Instant) -> bool {
         self.outranked(current, now)
-            || match current.policy().class() {
-                Class::Deadline => self.deadline.is_earlier(current),
-                Class::RealTime => self.real_time.highest() > current.policy().priority(),
-                Class::Fair => self.fair.preempts(current),
-            }
+            || current.policy().class() == Class::Fair && self.fair_waiting > 0 && self.fair.preempts(current)
     }
 
-    /// Whether a thread of a higher class than `current`'s waits and may run.
+    /// Whether `current` must give way at once for a reason that is not the fair class's: a more urgent thread waits, or
+    /// others do and it has had its share.
     pub fn outranked(&self, current: &Entity, now: Instant) -> bool {
+        if self.deadline.outranks(current) {
+            return true;
+        }
         match current.policy().class() {
-            Class::Deadline => false,
-            Class::RealTime => self.deadline.ready() > 0,
-            Class::Fair => {
-                self.deadline.ready() > 0
-                    || !self.real_time.is_empty() && self.real_time.throttled_until(now).is_none()
+            Class::Deadline => Deadline::is_out_of_budget(current) && self.waiting() > 0,
+            Class::RealTime => {
+                self.real_time.highest() > current.policy().priority()
+                    || self.is_throttled(Some(Class::RealTime), now)
             }
+            Class::Fair => !self.real_time.is_empty() && !self.is_throttled(Some(Class::Fair), now),
         }
     }
 
@@ -191,17 +251,16 @@ impl Classes {
         }
     }
 
-    /// When the CPU must look again although nothing happens: a budget ends or begins.
-    pub fn next_event(&self, current: &Entity, now: Instant) -> Option<Instant> {
+    /// When the CPU must look again although nothing happens: a budget ends or begins. The time of `current` is accounted
+    /// up to `since`.
+    pub fn next_event(&self, current: &Entity, since: Instant, now: Instant) -> Option<Instant> {
         let replenished = self.deadline.next_replenishment();
+        let throttled = self.real_time.throttled_until(now);
         let ends = match current.policy().class() {
             _ if current.is_idle() => None,
-            Class::Deadline => Some(now + Deadline::budget(current)),
-            Class::RealTime if self.fair_waiting > 0 && self.real_time.throttled_until(now).is_none() => {
-                Some(self.real_time.runs_out_at(now))
-            }
-            Class::Fair if !self.real_time.is_empty() => self.real_time.throttled_until(now),
-            _ => None,
+            Class::Deadline => Deadline::budget(current).map(|left| since + left),
+            Class::RealTime => Some(throttled.unwrap_or_else(|| self.real_time.runs_out_at(since))),
+            Class::Fair => throttled.filter(|_| !self.real_time.is_empty()),
         };
         replenished.into_iter().chain(ends).min()
     }
@@ -226,15 +285,10 @@ impl Classes {
     /// Moves up to `most` threads from the old order to the new one. Returns the old one when it is empty.
     pub fn move_over(&mut self, most: usize, now: Instant) -> Option<Box<dyn RunQueue>> {
         for _ in 0..most {
-            let leaving = self.leaving.as_mut()?;
-            let picked = leaving.pick(None, now).or_else(|| {
-                // An order that is replaced because it starves a thread would not pick that now either.
-                let mut left = None;
-                leaving.each(&mut |entity| left = Some(entity.id()));
-                leaving.dequeue(left?)
-            });
+            let picked = take_any(self.leaving.as_mut()?, now);
             let Some(mut thread) = picked else { return self.leaving.take() };
             thread.entity().refresh_order(self.order_version);
+            thread.competes.set(true);
             self.fair.enqueue(thread, Enqueue::Order, now);
         }
         None
@@ -247,5 +301,20 @@ impl Classes {
 
     pub fn order_version(&self) -> u32 {
         self.order_version
+    }
+}
+
+/// A thread that waits, whether it is due or not: an order that starves a thread would not pick that.
+fn take_any(order: &mut Box<dyn RunQueue>, now: Instant) -> Option<Runnable> {
+    order.pick(None, now).or_else(|| {
+        let mut left = None;
+        order.each(&mut |entity| left = Some(entity.id()));
+        order.dequeue(left?)
+    })
+}
+
+fn stopped_competing(thread: &Entity) {
+    if thread.competes.replace(false) {
+        thread.fair.left_at.set(Some(thread.thread().cpu()));
     }
 }

@@ -1,7 +1,14 @@
 //! The real-time class: SCHED_FIFO and SCHED_RR (man 7 sched).
 //!
-//! Of the threads of the highest priority the first runs. Within each period of a second the class may have 95 % of the CPU
-//! while others wait, so that a runaway thread does not lock the machine up (`sched_rt_runtime_us` of man 7 sched, fixed here).
+//! ```text
+//! next          = the first of those with the highest priority
+//! waking up     : to the end of the priority's list; so does who yields, or is given a policy
+//! preempted     : to its front, but SCHED_RR at the end of its slice of 100 ms to the end
+//! in one second : 95 % for the class while a fair thread waits
+//! ```
+//!
+//! The last line keeps a runaway thread from locking the machine up (`sched_rt_runtime_us` of man 7 sched, fixed here). Nothing
+//! is taken from the class for threads that do not exist: while no fair thread wants the rest of the second, it has all of it.
 
 use crate::order::Enqueue;
 use crate::policy::REAL_TIME_QUANTUM;
@@ -55,7 +62,7 @@ impl RealTime {
 
     /// The highest priority that waits, 0 for none.
     pub fn highest(&self) -> u8 {
-        (u128::BITS - 1).saturating_sub(self.occupied.leading_zeros()) as u8
+        highest_of(self.occupied).map_or(0, |priority| priority as u8)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -78,11 +85,14 @@ impl RealTime {
 
     /// Takes out the first of the highest priority for which `wanted` holds.
     pub fn remove(&mut self, wanted: impl Fn(&Entity) -> bool) -> Option<Runnable> {
-        let priorities = (0..PRIORITIES).rev().filter(|priority| self.occupied >> priority & 1 == 1);
-        let (priority, found) = priorities
-            .collect::<arrayvec::ArrayVec<_, PRIORITIES>>()
-            .into_iter()
-            .find_map(|priority| Some((priority, self.queues[priority].remove(&wanted)?)))?;
+        let mut occupied = self.occupied;
+        let (priority, found) = loop {
+            let priority = highest_of(occupied)?;
+            if let Some(found) = self.queues[priority].remove(&wanted) {
+                break (priority, found);
+            }
+            occupied &= !(1 << priority);
+        };
         self.after_removal(priority);
         Some(found)
     }
@@ -95,16 +105,16 @@ impl RealTime {
         self.remove(|entity| entity.may_run_on(to))
     }
 
-    /// A thread of the class has run for `ran` up to `now`.
+    /// A thread of the class has run for `ran` up to `now`. The class's first use after a period begins the next one.
     pub fn charge(&mut self, ran: Duration, now: Instant) {
         if now >= self.began + PERIOD {
-            self.began = now;
+            self.began = Instant::from_ticks(now.as_ticks().saturating_sub(ran.as_ticks()));
             self.used = Duration::from_ticks(0);
         }
         self.used += ran;
     }
 
-    /// Until when the class must let others run, if it has used its share of the period.
+    /// Until when the class must let others run that want to, if it has used its share of the period.
     pub fn throttled_until(&self, now: Instant) -> Option<Instant> {
         let end = self.began + PERIOD;
         (self.used >= RUNTIME && now < end).then_some(end)
@@ -123,4 +133,9 @@ impl RealTime {
     pub fn each(&self, visit: &mut dyn FnMut(&Entity)) {
         self.queues.iter().flat_map(List::iter).for_each(visit);
     }
+}
+
+/// The highest of the priorities in `occupied`.
+fn highest_of(occupied: u128) -> Option<usize> {
+    occupied.checked_ilog2().map(|priority| priority as usize)
 }

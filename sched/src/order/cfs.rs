@@ -5,10 +5,11 @@
 //! ```text
 //! next      = the least vruntime
 //! slice     = latency * weight / total weight, at least the granularity
-//! wake-up   : vruntime = max(own, least - latency / 2): sleepers get a bounded bonus
+//! least     = the least vruntime of all that compete; it never goes back
 //! fork      : vruntime = least + one slice: a new thread waits its turn
-//! migration : vruntime is kept relative to the queue's least
-//! preempt   : a woken thread runs at once if it is behind by more than the wake-up granularity
+//! sleep     : vruntime is kept; on waking it is at least least - latency / 2: a sleeper's bonus is bounded
+//! migration : vruntime is kept relative to least
+//! preempt   : a woken thread runs at once if the current one is ahead of it by more than the granularity
 //! ```
 
 use super::virtual_time::{UNIT, advance, scaled};
@@ -30,120 +31,113 @@ const LATENCY: Duration = Duration::from_millis(6);
 struct Cfs {
     /// By vruntime.
     waiting: Tree,
-    /// The sum of the weights of those that wait.
+    /// Of all that compete.
     weight: u64,
-    /// Never goes back; follows the least vruntime.
     least: i64,
-    /// The vruntime of the thread that runs.
-    running: Option<(ThreadId, i64)>,
     granularity: Duration,
 }
 
 impl Cfs {
     fn new(config: &Config) -> Self {
-        Self { waiting: Tree::new(), weight: 0, least: 0, running: None, granularity: config.tick }
+        Self { waiting: Tree::new(), weight: 0, least: 0, granularity: config.tick }
     }
 
-    fn advance_least(&mut self) {
-        let waiting = self.waiting.first().map(|first| first.fair().vruntime.get());
-        let running = self.running.map(|(_, vruntime)| vruntime);
-        if let Some(least) = waiting.into_iter().chain(running).min() {
-            self.least = self.least.max(least);
-        }
+    /// `current` runs and competes.
+    fn advance_least(&mut self, current: Option<&Entity>) {
+        let vruntime = |entity: &Entity| entity.fair().vruntime.get();
+        let all = current.into_iter().chain(self.waiting.first());
+        self.least = self.least.max(all.map(vruntime).min().unwrap_or(self.least));
     }
 
-    fn slice_of(&self, entity: &Entity) -> Duration {
-        let weight = u64::from(entity.weight());
-        let share = LATENCY.as_ticks() * weight / (self.weight + weight);
+    /// The slice of a thread of `weight` among those that compete, which it may not do yet.
+    fn slice_among(&self, weight: u32, all: u64) -> Duration {
+        let share = LATENCY.as_ticks() * u64::from(weight) / all.max(1);
         Duration::from_ticks(share).max(self.granularity)
     }
 
-    /// Keeps the vruntime of a thread that leaves relative to this queue.
-    fn left(&mut self, thread: &Entity) {
-        let fair = thread.fair();
-        fair.lag.set(self.least - fair.vruntime.get());
+    fn join(&mut self, entity: &Entity, why: Enqueue) {
+        let (fair, weight) = (entity.fair(), entity.weight());
+        let stayed = fair.left_at.get() == Some(entity.thread().cpu());
+        let relative = self.least - fair.lag.get();
+        fair.vruntime.set(match why {
+            Enqueue::Fork | Enqueue::Order => {
+                let slice = self.slice_among(weight, self.weight + u64::from(weight));
+                self.least + scaled(slice, weight)
+            }
+            Enqueue::Wake => {
+                let own = if stayed { fair.vruntime.get() } else { relative };
+                own.max(self.least - scaled(LATENCY / 2, UNIT as u32))
+            }
+            _ => relative,
+        });
+        self.weight += u64::from(weight);
     }
 
-    fn removed(&mut self, thread: &Entity) {
-        self.weight -= u64::from(thread.weight());
+    fn leave(&mut self, entity: &Entity) {
+        let fair = entity.fair();
+        fair.lag.set(self.least - fair.vruntime.get());
+        self.weight -= u64::from(entity.weight());
+    }
+
+    /// Whether `current` is ahead of the first that waits by more than the granularity.
+    fn is_ahead(&self, current: &Entity, first: &Entity) -> bool {
+        let ahead = current.fair().vruntime.get() - first.fair().vruntime.get();
+        ahead > scaled(self.granularity, first.weight()) && current.slice_used() >= self.granularity
     }
 }
 
 impl RunQueue for Cfs {
     fn enqueue(&mut self, thread: Runnable, why: Enqueue, _now: Instant) {
-        self.advance_least();
-        let fair = thread.fair();
-        match why {
-            Enqueue::Preempt => {}
-            Enqueue::Yield => fair.vruntime.set(fair.vruntime.get().max(self.least)),
-            Enqueue::Fork | Enqueue::Order => {
-                fair.vruntime.set(self.least + scaled(self.slice_of(&thread), thread.weight()));
-            }
-            Enqueue::Wake => {
-                let bonus = scaled(LATENCY / 2, UNIT as u32);
-                fair.vruntime.set(self.least - fair.lag.get().clamp(-bonus, bonus));
-            }
-            Enqueue::Migrate | Enqueue::Policy => fair.vruntime.set(self.least - fair.lag.get()),
+        if !matches!(why, Enqueue::Preempt | Enqueue::Yield) {
+            self.join(&thread, why);
         }
-        if self.running.is_some_and(|(id, _)| id == thread.id()) {
-            self.running = None;
-        }
-        self.weight += u64::from(thread.weight());
         let vruntime = thread.fair().vruntime.get();
         self.waiting.insert(thread, vruntime, 0);
     }
 
     fn dequeue(&mut self, id: ThreadId) -> Option<Runnable> {
         let thread = self.waiting.remove(|entity| entity.id() == id)?;
-        self.removed(&thread);
-        self.left(&thread);
+        self.leave(&thread);
         Some(thread)
     }
 
     fn pick(&mut self, current: Option<&Entity>, _now: Instant) -> Option<Runnable> {
         if let Some(current) = current {
-            let first = self.waiting.first()?.fair().vruntime.get();
-            let behind = current.fair().vruntime.get() - first;
-            let wakes = behind > scaled(self.granularity, current.weight())
-                && current.slice_used() >= self.granularity;
-            if behind <= 0 || !current.slice_expired() && !wakes {
+            let first = self.waiting.first()?;
+            let ahead = current.fair().vruntime.get() > first.fair().vruntime.get();
+            if !(ahead && current.slice_expired() || self.is_ahead(current, first)) {
                 return None;
             }
         }
-        let picked = self.waiting.pop_first()?;
-        self.removed(&picked);
-        self.running = Some((picked.id(), picked.fair().vruntime.get()));
-        Some(picked)
+        self.waiting.pop_first()
     }
 
     fn give(&mut self, to: CpuId) -> Option<Runnable> {
         let thread = self.waiting.remove(|entity| entity.may_run_on(to))?;
-        self.removed(&thread);
-        self.left(&thread);
+        self.leave(&thread);
         Some(thread)
     }
 
     fn charge(&mut self, current: &Entity, ran: Duration) {
         advance(current, ran);
-        self.running = Some((current.id(), current.fair().vruntime.get()));
-        self.advance_least();
+        self.advance_least(Some(current));
+    }
+
+    fn adopt(&mut self, current: &Entity) {
+        self.join(current, Enqueue::Policy);
     }
 
     fn depart(&mut self, current: &Entity) {
-        self.left(current);
-        if self.running.is_some_and(|(id, _)| id == current.id()) {
-            self.running = None;
-        }
+        self.leave(current);
+        self.advance_least(None);
     }
 
     fn preempts(&self, current: &Entity) -> bool {
-        let Some(first) = self.waiting.first().filter(|first| first.may_preempt()) else { return false };
-        let behind = current.fair().vruntime.get() - first.fair().vruntime.get();
-        behind > scaled(self.granularity, first.weight()) && current.slice_used() >= self.granularity
+        self.waiting.first().is_some_and(|first| first.may_preempt() && self.is_ahead(current, first))
     }
 
     fn slice(&self, current: &Entity) -> Option<Duration> {
-        Some(self.slice_of(current))
+        Some(self.slice_among(current.weight(), self.weight))
     }
 
     fn each(&self, visit: &mut dyn FnMut(&Entity)) {

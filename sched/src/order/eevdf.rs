@@ -6,14 +6,17 @@
 //! to be served sooner.
 //!
 //! ```text
-//! V         = weighted average of vruntime over all that compete
-//! lag(i)    = V - vruntime(i);  eligible(i) <=> lag(i) >= 0
-//! deadline  = vruntime + slice / weight, renewed when vruntime reaches it
-//! next      = the eligible thread with the earliest deadline
-//! joining   : vruntime = V - lag, where the lag is scaled so that the join itself does not change it
+//! V           = average of the vruntimes of all that compete, by weight
+//! lag(i)      = V - vruntime(i)                    what i is owed, in virtual time
+//! eligible(i) : lag(i) >= 0
+//! deadline(i) = vruntime(i) + request(i) / weight(i), renewed when the request is served
+//! next        = of the eligible, the one with the earliest deadline
+//! running     : until its request is served, unless an earlier deadline with a shorter request comes
+//! leaving     : the lag is kept, at most one request and a tick of it
+//! joining     : vruntime = V - lag * (W + weight) / W: it is owed after joining what it was owed before
 //! ```
 
-use super::virtual_time::{advance, scaled};
+use super::virtual_time::{UNIT, advance, scaled};
 use super::{Enqueue, Entry, RunQueue};
 use crate::{Config, Entity, Runnable, Tree};
 use alloc::boxed::Box;
@@ -29,201 +32,191 @@ pub static EEVDF: Entry = Entry {
 struct Eevdf {
     /// By vruntime; the rank is the deadline.
     waiting: Tree,
-    /// Sums over those that wait: of weights, and of weight times vruntime less `zero`.
+    /// Of all that compete: the sum of the weights, and of weight times vruntime.
     weight: i64,
     weighted: i128,
-    /// What vruntimes are taken relative to in the sum, so that it stays small.
-    zero: i64,
-    /// The thread that runs: its number, weight and vruntime.
-    running: Option<(ThreadId, i64, i64)>,
+    /// V when the last one left.
+    last: i64,
     slice: Duration,
     tick: Duration,
 }
 
 impl Eevdf {
     fn new(config: &Config) -> Self {
-        Self {
-            waiting: Tree::new(),
-            weight: 0,
-            weighted: 0,
-            zero: 0,
-            running: None,
-            slice: config.quantum,
-            tick: config.tick,
-        }
+        let (slice, tick) = (config.quantum, config.tick);
+        Self { waiting: Tree::new(), weight: 0, weighted: 0, last: 0, slice, tick }
     }
 
     /// V, the virtual time of the queue.
     fn now(&self) -> i64 {
-        let (mut weight, mut weighted) = (self.weight, self.weighted);
-        if let Some((_, of_running, vruntime)) = self.running {
-            weight += of_running;
-            weighted += i128::from(of_running) * i128::from(vruntime - self.zero);
+        match self.weight {
+            0 => self.last,
+            weight => self.weighted.div_euclid(weight.into()) as i64,
         }
-        if weight == 0 {
-            return self.zero;
-        }
-        self.zero + weighted.div_euclid(i128::from(weight)) as i64
     }
 
     fn request(&self, entity: &Entity) -> Duration {
         entity.policy().slice().unwrap_or(self.slice)
     }
 
-    fn renew_deadline(&self, entity: &Entity) {
+    fn request_virtual(&self, entity: &Entity) -> i64 {
+        scaled(self.request(entity), entity.weight())
+    }
+
+    fn is_eligible(&self, entity: &Entity) -> bool {
+        entity.fair().vruntime.get() <= self.now()
+    }
+
+    /// Its request is served. Time is given out in ticks: the tick that ends nearest to the request's end ends it.
+    fn is_served(&self, current: &Entity) -> bool {
+        let fair = current.fair();
+        let left = fair.deadline.get() - fair.vruntime.get();
+        left <= 0 || current.slice_expired() && left <= scaled(self.tick / 2, current.weight())
+    }
+
+    /// A new request.
+    fn renew(&self, entity: &Entity) {
         let fair = entity.fair();
-        fair.deadline.set(fair.vruntime.get() + scaled(self.request(entity), entity.weight()));
+        fair.deadline.set(fair.vruntime.get() + self.request_virtual(entity));
     }
 
-    fn add(&mut self, thread: Runnable) {
-        let (vruntime, deadline) = (thread.fair().vruntime.get(), thread.fair().deadline.get());
-        if self.waiting.is_empty() {
-            self.zero = self.running.map_or(vruntime, |(.., running)| running);
-        }
-        self.weight += i64::from(thread.weight());
-        self.weighted += i128::from(thread.weight()) * i128::from(vruntime - self.zero);
-        self.waiting.insert(thread, vruntime, deadline);
+    /// The most that a thread is owed when it joins, or owes: what one request and the tick in which it ends may cause.
+    fn most_lag(&self, entity: &Entity) -> i64 {
+        scaled(self.request(entity) + self.tick, entity.weight())
     }
 
-    /// Book-keeping for a thread that was taken out of the tree.
-    fn removed(&mut self, thread: &Entity) {
-        let before = self.now();
-        self.weight -= i64::from(thread.weight());
-        self.weighted -= i128::from(thread.weight()) * i128::from(thread.fair().vruntime.get() - self.zero);
-        if self.waiting.is_empty() {
-            (self.weight, self.weighted) = (0, 0);
-            self.zero = self.running.map_or(before, |(.., running)| running);
-        }
-    }
-
-    /// Notes the lag of a thread that stops competing, within what one request and a tick may cause.
-    fn keep_lag(&self, thread: &Entity, virtual_now: i64) {
-        let most = scaled(self.request(thread).max(self.tick) * 2, thread.weight());
-        let fair = thread.fair();
-        fair.lag.set((virtual_now - fair.vruntime.get()).clamp(-most, most));
-    }
-
-    /// Where a thread joins those that compete.
-    fn place(&self, thread: &Entity, why: Enqueue) {
-        let fair = thread.fair();
-        let mut lag = fair.lag.get();
-        let others = self.weight + self.running.map_or(0, |(_, weight, _)| weight);
-        if why == Enqueue::Fork || why == Enqueue::Order {
-            lag = 0;
-        }
-        if others > 0 {
-            // Its joining moves V towards it; what it is owed afterwards is to be what it was owed before.
-            let own = i64::from(thread.weight());
-            let inflated = i128::from(lag) * i128::from(others + own) / i128::from(others);
-            lag = inflated as i64;
-        }
-        fair.vruntime.set(self.now() - lag);
+    /// `entity` competes from now on.
+    fn join(&mut self, entity: &Entity, why: Enqueue) {
+        let (fair, own) = (entity.fair(), i64::from(entity.weight()));
+        let keeps = !matches!(why, Enqueue::Fork | Enqueue::Order);
+        let lag = if keeps { fair.lag.get() } else { 0 };
+        // V moves towards those who join, so that they must be put further away than they are to be.
+        let inflated = match self.weight {
+            0 => 0,
+            others => (i128::from(lag) * i128::from(others + own) / i128::from(others)) as i64,
+        };
+        let left_of_request = fair.deadline.get();
+        fair.vruntime.set(self.now() - inflated);
         fair.lag.set(0);
-        self.renew_deadline(thread);
+        self.renew(entity);
+        if why == Enqueue::Migrate && left_of_request > 0 {
+            fair.deadline.set(fair.vruntime.get() + left_of_request.min(self.request_virtual(entity)));
+        }
         if why == Enqueue::Fork {
-            // A new thread gets half a request's head start on the deadline, as Linux's PLACE_DEADLINE_INITIAL.
-            let request = scaled(self.request(thread), thread.weight());
-            fair.deadline.set(fair.vruntime.get() + request / 2);
+            // Half a request of head start, as Linux's PLACE_DEADLINE_INITIAL.
+            fair.deadline.set(fair.vruntime.get() + self.request_virtual(entity) / 2);
+        }
+        self.weight += own;
+        self.weighted += i128::from(own) * i128::from(fair.vruntime.get());
+    }
+
+    /// `entity` does not compete any more. Its lag is kept, and how much of its request is left.
+    fn leave(&mut self, entity: &Entity) {
+        let (fair, most, now) = (entity.fair(), self.most_lag(entity), self.now());
+        let vruntime = fair.vruntime.get();
+        fair.lag.set((now - vruntime).clamp(-most, most));
+        fair.deadline.set(fair.deadline.get() - vruntime);
+        self.last = now;
+        self.weight -= i64::from(entity.weight());
+        self.weighted -= i128::from(entity.weight()) * i128::from(vruntime);
+    }
+
+    /// `current`, which competes, has moved on.
+    fn moved(&mut self, current: &Entity, by: i64) {
+        self.weighted += i128::from(current.weight()) * i128::from(by);
+    }
+
+    /// Whether `best`, which waits, goes before `current`.
+    fn goes_before(&self, best: &Entity, current: &Entity) -> bool {
+        let served = self.is_served(current);
+        let deadline = match served {
+            true => current.fair().vruntime.get() + self.request_virtual(current),
+            false => current.fair().deadline.get(),
+        };
+        let earlier = best.fair().deadline.get() < deadline;
+        match served {
+            true => earlier || !self.is_eligible(current),
+            false => earlier && self.request(best) < self.request(current),
         }
     }
 
-    /// Takes out the thread that should run next.
-    fn take_best(&mut self) -> Option<Runnable> {
-        let eligible = self.waiting.pop_least_rank_up_to(self.now());
-        // Rounding may leave none eligible.
-        let picked = eligible.or_else(|| self.waiting.pop_first())?;
-        self.removed(&picked);
-        Some(picked)
+    fn best(&self) -> Option<&Entity> {
+        self.waiting.least_rank_up_to(self.now())
     }
 }
 
 impl RunQueue for Eevdf {
     fn enqueue(&mut self, thread: Runnable, why: Enqueue, _now: Instant) {
-        let returns = matches!(why, Enqueue::Preempt | Enqueue::Yield);
-        if returns {
-            if self.running.is_some_and(|(id, ..)| id == thread.id()) {
-                self.running = None;
+        match why {
+            Enqueue::Preempt => {
+                if self.is_served(&thread) {
+                    self.renew(&thread);
+                }
             }
-            if why == Enqueue::Yield {
+            Enqueue::Yield => {
                 // It forgoes the rest of its request.
                 let fair = thread.fair();
-                fair.vruntime.set(fair.vruntime.get().max(fair.deadline.get()));
-                self.renew_deadline(&thread);
+                let forgone = (fair.deadline.get() - fair.vruntime.get()).max(0);
+                fair.vruntime.set(fair.vruntime.get() + forgone);
+                self.moved(&thread, forgone);
+                self.renew(&thread);
             }
-        } else {
-            self.place(&thread, why);
+            _ => self.join(&thread, why),
         }
-        self.add(thread);
+        let (vruntime, deadline) = (thread.fair().vruntime.get(), thread.fair().deadline.get());
+        self.waiting.insert(thread, vruntime, deadline);
     }
 
     fn dequeue(&mut self, id: ThreadId) -> Option<Runnable> {
-        let virtual_now = self.now();
         let thread = self.waiting.remove(|entity| entity.id() == id)?;
-        self.keep_lag(&thread, virtual_now);
-        self.removed(&thread);
+        self.leave(&thread);
         Some(thread)
     }
 
     fn pick(&mut self, current: Option<&Entity>, _now: Instant) -> Option<Runnable> {
         if let Some(current) = current {
-            let fair = current.fair();
-            let request_served = fair.vruntime.get() >= fair.deadline.get();
-            if request_served {
-                self.renew_deadline(current);
-            }
-            let eligible = fair.vruntime.get() <= self.now();
-            let best = self.waiting.least_rank_up_to(self.now());
-            let earlier = best.is_some_and(|best| best.fair().deadline.get() < fair.deadline.get());
-            if eligible && !earlier || best.is_none() {
+            let goes = self.best().is_some_and(|best| self.goes_before(best, current));
+            if !goes {
+                if self.is_served(current) {
+                    self.renew(current);
+                }
                 return None;
             }
-            if !request_served && !current.slice_expired() && eligible {
-                // It keeps its slice unless one with a shorter request has come.
-                let best = best?;
-                if self.request(best) >= self.request(current) {
-                    return None;
-                }
-            }
         }
-        let picked = self.take_best()?;
-        self.running = Some((picked.id(), i64::from(picked.weight()), picked.fair().vruntime.get()));
-        Some(picked)
+        // When the current one has left all of the others behind it, none is eligible.
+        self.waiting.pop_least_rank_up_to(self.now()).or_else(|| self.waiting.pop_first())
     }
 
     fn give(&mut self, to: CpuId) -> Option<Runnable> {
-        let virtual_now = self.now();
         let thread = self.waiting.remove(|entity| entity.may_run_on(to))?;
-        self.keep_lag(&thread, virtual_now);
-        self.removed(&thread);
+        self.leave(&thread);
         Some(thread)
     }
 
     fn charge(&mut self, current: &Entity, ran: Duration) {
-        advance(current, ran);
-        self.running = Some((current.id(), i64::from(current.weight()), current.fair().vruntime.get()));
+        let moved = advance(current, ran);
+        self.moved(current, moved);
+    }
+
+    fn adopt(&mut self, current: &Entity) {
+        self.join(current, Enqueue::Policy);
     }
 
     fn depart(&mut self, current: &Entity) {
-        let virtual_now = self.now();
-        self.keep_lag(current, virtual_now);
-        if self.running.is_some_and(|(id, ..)| id == current.id()) {
-            self.running = None;
-        }
-        if self.waiting.is_empty() {
-            self.zero = virtual_now;
-        }
+        self.leave(current);
     }
 
     fn preempts(&self, current: &Entity) -> bool {
-        let Some(best) = self.waiting.least_rank_up_to(self.now()).filter(|best| best.may_preempt()) else {
-            return false;
-        };
-        let earlier = best.fair().deadline.get() < current.fair().deadline.get();
-        earlier && (self.request(best) < self.request(current) || current.slice_used() >= self.tick)
+        self.best().is_some_and(|best| best.may_preempt() && self.goes_before(best, current))
     }
 
     fn slice(&self, current: &Entity) -> Option<Duration> {
-        Some(self.request(current))
+        // What it has had of its request in this turn, and what is left of it.
+        let fair = current.fair();
+        let left = i128::from((fair.deadline.get() - fair.vruntime.get()).max(0));
+        let left = (left * i128::from(current.weight()) / i128::from(UNIT)) as u64;
+        let had = if left == 0 { Duration::from_ticks(0) } else { current.slice_used() };
+        Some(had + Duration::from_ticks(left))
     }
 
     fn each(&self, visit: &mut dyn FnMut(&Entity)) {

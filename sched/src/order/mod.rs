@@ -42,8 +42,10 @@ pub enum Enqueue {
 /// unsound. Nothing here may allocate: keep the tokens in a [`List`](crate::List) or a [`Tree`](crate::Tree), and what is
 /// to be remembered about a thread in [`Entity::fair`].
 ///
-/// A thread comes by `enqueue`. It leaves by `pick`, to run; then it either comes back by `enqueue`, or is said to
-/// `depart`. While it waits it may also leave by `give` or `dequeue`.
+/// A thread *competes* here from when it comes, by `enqueue` or, if it runs already, by `adopt`. `pick` makes it run, and it
+/// competes on; then it either comes back by `enqueue` ([`Preempt`](Enqueue::Preempt), [`Yield`](Enqueue::Yield)), or is
+/// said to `depart`. While it waits it may also leave by `give` or `dequeue`. Between its `pick` and the return of the thread
+/// that ran before, two compete that do not wait. A thread's [weight](Entity::weight) stays the same as long as it competes.
 pub trait RunQueue: Send {
     fn enqueue(&mut self, thread: Runnable, why: Enqueue, now: Instant);
 
@@ -62,7 +64,12 @@ pub trait RunQueue: Send {
         let _ = (current, ran);
     }
 
-    /// `current` does not compete here any more: it sleeps, ends, or goes elsewhere.
+    /// `current`, which runs here, competes from now on: its policy has changed, or the order has.
+    fn adopt(&mut self, current: &Entity) {
+        let _ = current;
+    }
+
+    /// `current` does not compete here any more: it sleeps, ends, goes elsewhere, or has another policy.
     fn depart(&mut self, current: &Entity) {
         let _ = current;
     }

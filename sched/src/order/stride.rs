@@ -4,13 +4,15 @@
 //! LCS TM-528, 1995.
 //!
 //! ```text
-//! stride    = a constant / tickets (the weight)
-//! next      = the least pass, for a quantum
-//! used time : pass += stride * used / quantum
-//! leaving   : remain = pass - global pass; joining: pass = global pass + remain
+//! stride(i)   = a constant / tickets(i)
+//! next        = the least pass, for a quantum
+//! time used   : pass(i)     += stride(i) * used / quantum
+//!               global pass += the constant / all tickets * used / quantum
+//! leaving     : remain(i) = pass(i) - global pass
+//! joining     : pass(i)   = global pass + remain(i); a new thread has a whole stride before it
 //! ```
 //!
-//! With virtual time as the unit of passes, the stride of a quantum is what virtual time a quantum takes.
+//! A thread has as many tickets as weight, and passes are virtual time: the stride is the virtual time of a quantum.
 
 use super::virtual_time::{UNIT, advance, scaled};
 use super::{Enqueue, Entry, RunQueue};
@@ -28,45 +30,58 @@ pub static STRIDE: Entry = Entry {
 struct Stride {
     /// By pass.
     waiting: Tree,
-    /// Tickets of all that compete, the thread that runs included.
+    /// Of all that compete.
     tickets: u64,
-    running: Option<(ThreadId, u32)>,
     global_pass: i64,
+    /// What rounding has kept back of the global pass, in parts of the tickets.
+    rest: u128,
     quantum: Duration,
 }
 
 impl Stride {
     fn new(config: &Config) -> Self {
-        Self { waiting: Tree::new(), tickets: 0, running: None, global_pass: 0, quantum: config.quantum }
+        Self { waiting: Tree::new(), tickets: 0, global_pass: 0, rest: 0, quantum: config.quantum }
     }
 
-    fn leave(&mut self, thread: &Entity) {
-        self.tickets -= u64::from(thread.weight());
-        let fair = thread.fair();
-        let quantum = scaled(self.quantum, thread.weight());
-        fair.lag.set((fair.vruntime.get() - self.global_pass).clamp(-quantum, quantum));
+    fn stride(&self, entity: &Entity) -> i64 {
+        scaled(self.quantum, entity.weight())
+    }
+
+    fn join(&mut self, entity: &Entity, why: Enqueue) {
+        let remain = match why {
+            Enqueue::Fork | Enqueue::Order => self.stride(entity),
+            _ => entity.fair().lag.get(),
+        };
+        entity.fair().vruntime.set(self.global_pass + remain);
+        self.tickets += u64::from(entity.weight());
+    }
+
+    fn leave(&mut self, entity: &Entity) {
+        let fair = entity.fair();
+        fair.lag.set(fair.vruntime.get() - self.global_pass);
+        self.tickets -= u64::from(entity.weight());
+    }
+
+    fn advance_global_pass(&mut self, ran: Duration) {
+        let (used, tickets) = (u128::from(ran.as_ticks()) * UNIT as u128, u128::from(self.tickets.max(1)));
+        let sum = used + self.rest;
+        self.global_pass += (sum / tickets) as i64;
+        self.rest = sum % tickets;
     }
 }
 
 impl RunQueue for Stride {
     fn enqueue(&mut self, thread: Runnable, why: Enqueue, _now: Instant) {
-        let fair = thread.fair();
-        if matches!(why, Enqueue::Preempt | Enqueue::Yield) {
-            self.running = self.running.filter(|(id, _)| *id != thread.id());
-            if why == Enqueue::Yield
-                && let Some(first) = self.waiting.first()
-            {
+        match why {
+            Enqueue::Preempt => {}
+            Enqueue::Yield => {
                 // Behind the next one, or it would be picked again at once.
-                fair.vruntime.set(fair.vruntime.get().max(first.fair().vruntime.get() + 1));
+                if let Some(first) = self.waiting.first() {
+                    let pass = &thread.fair().vruntime;
+                    pass.set(pass.get().max(first.fair().vruntime.get() + 1));
+                }
             }
-        } else {
-            let remain = match why {
-                // A new thread has all of its first stride before it.
-                Enqueue::Fork | Enqueue::Order => scaled(self.quantum, thread.weight()),
-                _ => fair.lag.get(),
-            };
-            self.tickets += u64::from(thread.weight());
-            fair.vruntime.set(self.global_pass + remain);
+            _ => self.join(&thread, why),
         }
         let pass = thread.fair().vruntime.get();
         self.waiting.insert(thread, pass, 0);
@@ -85,9 +100,7 @@ impl RunQueue for Stride {
                 return None;
             }
         }
-        let picked = self.waiting.pop_first()?;
-        self.running = Some((picked.id(), picked.weight()));
-        Some(picked)
+        self.waiting.pop_first()
     }
 
     fn give(&mut self, to: CpuId) -> Option<Runnable> {
@@ -97,21 +110,16 @@ impl RunQueue for Stride {
     }
 
     fn charge(&mut self, current: &Entity, ran: Duration) {
-        if self.running.is_none_or(|(id, _)| id != current.id()) {
-            // It ran before this order was chosen.
-            self.tickets += u64::from(current.weight());
-            self.running = Some((current.id(), current.weight()));
-            current.fair().vruntime.set(self.global_pass);
-        }
         advance(current, ran);
-        let global = i128::from(ran.as_ticks()) * i128::from(UNIT) / i128::from(self.tickets.max(1));
-        self.global_pass = self.global_pass.saturating_add(global as i64);
+        self.advance_global_pass(ran);
+    }
+
+    fn adopt(&mut self, current: &Entity) {
+        self.join(current, Enqueue::Policy);
     }
 
     fn depart(&mut self, current: &Entity) {
-        if self.running.take_if(|(id, _)| *id == current.id()).is_some() {
-            self.leave(current);
-        }
+        self.leave(current);
     }
 
     fn slice(&self, _current: &Entity) -> Option<Duration> {

@@ -12,8 +12,13 @@ pub(super) fn scaled(ran: Duration, weight: u32) -> i64 {
     i64::try_from(scaled).unwrap_or(i64::MAX)
 }
 
-/// Lets the virtual time of `entity` go on.
-pub(super) fn advance(entity: &Entity, ran: Duration) {
-    let vruntime = &entity.fair().vruntime;
-    vruntime.set(vruntime.get().saturating_add(scaled(ran, entity.weight())));
+/// Lets the virtual time of `entity` go on while it runs for `ran`; returns by how much. What rounding keeps back counts the
+/// next time: otherwise a thread of much weight that is looked at often would run for nothing.
+pub(super) fn advance(entity: &Entity, ran: Duration) -> i64 {
+    let (fair, weight) = (entity.fair(), u128::from(entity.weight().max(1)));
+    let weighted = u128::from(ran.as_ticks()) * UNIT as u128 + u128::from(fair.rest.get());
+    let moved = i64::try_from(weighted / weight).unwrap_or(i64::MAX);
+    fair.rest.set((weighted % weight) as u64);
+    fair.vruntime.set(fair.vruntime.get().saturating_add(moved));
+    moved
 }

@@ -41,6 +41,8 @@ pub(super) struct Queue {
     first: FirstOrder,
     /// The weights of those that wait, added up.
     weight: u64,
+    /// The current thread does not compete here any more, and is about to leave.
+    leaving: bool,
     /// `None` only before the CPU is online.
     pub current: Option<Runnable>,
     /// The idle thread while it does not run.
@@ -70,6 +72,7 @@ impl Queue {
             classes: Classes::new(config.order, config, 0),
             first: FirstOrder::InForce,
             weight: 0,
+            leaving: false,
             current: None,
             idle: None,
             outgoing: None,
@@ -104,14 +107,14 @@ impl Queue {
         self.classes.preempts(self.current(), now)
     }
 
-    /// Whether a thread of a higher class than the current one's waits.
+    /// Whether the current thread must give way at once, whatever the order of the fair class says.
     pub fn is_outranked(&self, now: Instant) -> bool {
         self.classes.outranked(self.current(), now)
     }
 
     /// When the CPU must look again although nothing happens.
     pub fn next_event(&self, now: Instant) -> Option<Instant> {
-        self.classes.next_event(self.current(), now)
+        self.classes.next_event(self.current(), self.since, now)
     }
 
     pub fn push(
@@ -126,7 +129,7 @@ impl Queue {
             let violations = machine.violations.total(now);
             thread.entity().wait = Wait { since: Some(now), woken: why == Enqueue::Wake, violations };
         }
-        thread.entity().refresh_policy();
+        let why = self.classes.refresh(&mut thread, why);
         self.weight += u64::from(thread.weight());
         self.classes.enqueue(thread, why, now);
         self.export(cpu, machine);
@@ -155,6 +158,19 @@ impl Queue {
         self.taken(cpu, removed, machine)
     }
 
+    /// Takes out any thread that waits, for the CPU goes offline.
+    pub fn evict(&mut self, cpu: CpuId, now: Instant, machine: &MachineView) -> Option<Runnable> {
+        let evicted = self.classes.evict(now);
+        self.taken(cpu, evicted, machine)
+    }
+
+    /// Gives new budgets to threads whose period has come.
+    pub fn replenish(&mut self, cpu: CpuId, now: Instant, machine: &MachineView) {
+        if self.classes.replenish(now) {
+            self.export(cpu, machine);
+        }
+    }
+
     fn taken(&mut self, cpu: CpuId, thread: Option<Runnable>, machine: &MachineView) -> Option<Runnable> {
         if let Some(thread) = &thread {
             self.weight -= u64::from(thread.weight());
@@ -167,20 +183,13 @@ impl Queue {
     pub fn export(&self, cpu: CpuId, machine: &MachineView) {
         let running = self.current.as_ref().filter(|current| !current.is_idle());
         let running = running.map_or(0, |current| u64::from(current.weight()));
+        // One that was preempted has not gone: it is on its way back to the queue.
+        let stays = |why: &Leave| matches!(why, Leave::Preempt | Leave::Hold | Leave::Yield);
+        let leaving = self.outgoing.as_ref().filter(|(thread, why)| stays(why) && !thread.is_idle());
+        let leaving = leaving.map_or(0, |(thread, _)| u64::from(thread.weight()));
         let urgent = self.current.as_ref().is_some_and(|current| current.policy().class() != Class::Fair);
         let urgent = urgent || self.classes.has_urgent();
-        machine.set_waiting(cpu, self.waiting(), self.weight + running, urgent);
-    }
-
-    /// Since when the thread waits that has waited longest. Looks at all of them.
-    pub fn oldest(&self) -> Option<Instant> {
-        let mut oldest: Option<Instant> = None;
-        self.classes.each(&mut |entity| {
-            if let Some(since) = entity.wait.since {
-                oldest = Some(oldest.map_or(since, |oldest| oldest.min(since)));
-            }
-        });
-        oldest
+        machine.set_waiting(cpu, self.waiting(), self.weight + running + leaving, urgent);
     }
 
     /// Calls `visit` for all that wait.
@@ -188,23 +197,49 @@ impl Queue {
         self.classes.each(visit);
     }
 
-    /// The current thread does not compete here any more.
+    /// The current thread is about to leave, and does not compete here any more.
     pub fn depart(&mut self) {
+        self.leaving = true;
         if let Some(current) = self.current.as_deref().filter(|current| !current.is_idle()) {
             self.classes.depart(current);
         }
     }
 
+    /// A thread that has just run here goes elsewhere.
+    pub fn depart_outgoing(&mut self, token: &Runnable) {
+        self.classes.depart(token);
+    }
+
+    /// `next` runs from now on. Returns the thread that ran before.
+    pub fn replace_current(&mut self, next: Runnable) -> Option<Runnable> {
+        self.leaving = false;
+        self.current.replace(next)
+    }
+
+    /// The current thread, if it goes on competing here, does so in the class and order that are in force now.
+    fn readopt(&mut self, now: Instant) {
+        let version = self.classes.order_version();
+        let leaving = self.leaving;
+        let Some(current) = self.current.as_mut().filter(|current| !current.is_idle()) else { return };
+        current.entity().refresh_policy();
+        current.entity().refresh_order(version);
+        if !leaving {
+            self.classes.adopt(current, now);
+        }
+    }
+
     /// The current thread has another policy now.
-    pub fn refresh_current(&mut self, cpu: CpuId, machine: &MachineView) {
-        self.depart();
-        self.current_mut().refresh_policy();
+    pub fn refresh_current(&mut self, cpu: CpuId, now: Instant, machine: &MachineView) {
+        if let Some(current) = self.current.as_deref() {
+            self.classes.depart(current);
+        }
+        self.readopt(now);
         self.export(cpu, machine);
     }
 
     /// Goes on under another order, the version after the present one; `None`: under the one with which the queue was made.
     /// Those that wait are [moved over](Self::move_over) next.
-    pub fn change_order(&mut self, new: Option<Box<dyn RunQueue>>) {
+    pub fn change_order(&mut self, new: Option<Box<dyn RunQueue>>, now: Instant) {
         let (next, first) = match (new, core::mem::replace(&mut self.first, FirstOrder::InForce)) {
             (Some(new), FirstOrder::InForce) => (new, FirstOrder::Leaving),
             (Some(new), first) => (new, first),
@@ -213,10 +248,10 @@ impl Queue {
         };
         self.first = first;
         let version = self.classes.order_version() + 1;
-        if let Some(current) = &mut self.current {
-            current.entity().refresh_order(version);
-        }
         self.classes.change_order(next, version);
+        if self.current.as_deref().is_some_and(|current| current.policy().class() == Class::Fair) {
+            self.readopt(now);
+        }
     }
 
     /// Moves up to `most` of those that wait in the old order to the new one. `Err` while there are more; else what is to be

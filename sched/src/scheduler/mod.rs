@@ -51,7 +51,9 @@ impl<P: Platform> Core<P> {
     /// A scheduler for a machine of which no CPU is online yet.
     pub fn new(platform: P, machine: Topology, config: Config) -> Self {
         Self {
-            cpus: CpuId::first(machine.cpus()).map(|_| CachePadded::new(Cpu::new(&config))).collect(),
+            cpus: CpuId::first(machine.cpus())
+                .map(|cpu| CachePadded::new(Cpu::new(&config.of_cpu(cpu))))
+                .collect(),
             policies: Policies::new(&config),
             machine: MachineView::new(machine, config.seed),
             platform,
@@ -60,21 +62,21 @@ impl<P: Platform> Core<P> {
     }
 
     /// `cpu` runs its idle thread from now on, and may be given others. What executes there at this moment becomes
-    /// that thread.
+    /// that thread. Once for each CPU: one that was taken offline comes back by [`set_online`](Self::set_online).
+    ///
+    /// # Panics
+    /// When `cpu` was brought online before.
     pub fn bring_online(&self, cpu: CpuId, idle: NewThread) -> Arc<Thread> {
         let thread = Arc::new(Thread::new(idle, cpu, self.machine.topology().all()));
         let token = Runnable::new(thread.clone());
         let now = self.platform.now();
         let mut queue = self.lock(cpu);
+        assert!(queue.current.is_none(), "{cpu} has an idle thread already");
         queue.since = now;
         queue.dispatched = now;
         queue.current = Some(token);
-        queue.online = true;
         drop(queue);
-        self.machine.online.insert(cpu);
-        self.plan_balance(cpu, cpu);
-        // It becomes one of the idle CPUs, which are called when work waits, by looking for work once.
-        self.request_reschedule(cpu);
+        self.set_online(cpu, cpu);
         thread
     }
 

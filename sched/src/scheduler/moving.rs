@@ -1,6 +1,8 @@
 //! Moving threads that may not stay where they are.
 
 use super::cpu::NEVER;
+use super::switch::rank_of;
+use crate::thread::Booking;
 use crate::{Cause, Class, Core, Enqueue, Placement, Platform, Policy, Reservation, Thread};
 use core::sync::atomic::Ordering::SeqCst;
 use formats::{CpuId, CpuSet};
@@ -59,7 +61,8 @@ impl<P: Platform> Core<P> {
         if queue.current().id() == thread.id() {
             let now = self.platform.now();
             self.settle(at, &mut queue, now);
-            queue.refresh_current(at, &self.machine);
+            queue.refresh_current(at, now, &self.machine);
+            self.machine.set_current(at, true, rank_of(&policy, false));
             drop(queue);
             self.call(at, here);
             return Ok(());
@@ -78,34 +81,82 @@ impl<P: Platform> Core<P> {
         Ok(())
     }
 
-    /// Books the bandwidth that `policy` needs, and gives back what `thread` had.
+    /// Books the bandwidth that `policy` needs, and gives back what `thread` had; on failure it keeps that.
     fn reserve(&self, thread: &Thread, policy: &Policy) -> Result<(), NoBandwidth> {
-        let wanted = match policy {
-            Policy::Deadline(reservation) => reservation.bandwidth(),
-            _ => 0,
-        };
-        self.release_bandwidth(thread);
-        if wanted == 0 {
+        let Policy::Deadline(reservation) = policy else {
+            self.release_bandwidth(thread);
             return Ok(());
-        }
-        let allowed = thread.affinity().and(&self.machine.online());
-        let booked = |cpu: CpuId| {
-            let booked = &self.cpu(cpu).bandwidth;
-            let fits = |used: u64| (used + wanted <= MOST_BANDWIDTH).then_some(used + wanted);
-            booked.fetch_update(SeqCst, SeqCst, fits).is_ok()
         };
-        let home = allowed.iter().find(|cpu| booked(*cpu)).ok_or(NoBandwidth)?;
-        thread.set_home(home, wanted);
+        let bandwidth = reservation.bandwidth();
+        // Whoever takes the old booking out decides about it, if several change the policy of one thread.
+        let old = thread.replace_booking(None);
+        let allowed = thread.affinity().and(&self.machine.online());
+        let stays = old.filter(|old| allowed.contains(old.cpu));
+        let others = allowed.iter().filter(|cpu| Some(*cpu) != stays.map(|old| old.cpu));
+        // Where it is already, it gives up what it had there.
+        let given_up = |cpu| old.filter(|old| old.cpu == cpu).map_or(0, |old| old.bandwidth.into());
+        let home = stays
+            .map(|old| old.cpu)
+            .into_iter()
+            .chain(others)
+            .find(|cpu| self.book(*cpu, bandwidth, given_up(*cpu)));
+        let Some(cpu) = home else {
+            self.give_back(thread.replace_booking(old));
+            return Err(NoBandwidth);
+        };
+        let new = Booking { cpu, bandwidth: bandwidth as u32 };
+        self.give_back(old.filter(|old| old.cpu != cpu));
+        self.give_back(thread.replace_booking(Some(new)));
+        if thread.is_dead() {
+            // It has given back what it had, and will not do so again.
+            self.release_bandwidth(thread);
+        }
         Ok(())
     }
 
-    /// Gives back what a thread of the deadline class has booked. The thread's owner calls it when the thread ends.
-    pub fn release_bandwidth(&self, thread: &Thread) {
-        let (home, booked) = thread.take_bandwidth();
-        self.cpu(home).bandwidth.fetch_sub(booked, SeqCst);
+    /// Books bandwidth on `cpu` in the place of what was booked there before; whether there is as much.
+    fn book(&self, cpu: CpuId, bandwidth: u64, before: u64) -> bool {
+        let fits = |used: u64| {
+            let used = used.saturating_sub(before).saturating_add(bandwidth);
+            (used <= MOST_BANDWIDTH).then_some(used)
+        };
+        self.cpu(cpu).bandwidth.fetch_update(SeqCst, SeqCst, fits).is_ok()
     }
 
-    /// How much of `cpu` the deadline class has booked, in units of 1 / [`Reservation::WHOLE`].
+    fn give_back(&self, booking: Option<Booking>) {
+        if let Some(Booking { cpu, bandwidth }) = booking {
+            self.cpu(cpu).bandwidth.fetch_sub(bandwidth.into(), SeqCst);
+        }
+    }
+
+    /// Where a thread that has booked bandwidth runs. If it may not be there any more, it books elsewhere; where there is not
+    /// as much left, more than there is: late is better than never.
+    pub(super) fn home_among(&self, thread: &Thread, allowed: &CpuSet) -> CpuId {
+        let fallback = || allowed.first().unwrap_or(thread.cpu());
+        match thread.booking() {
+            Some(booking) if allowed.contains(booking.cpu) => booking.cpu,
+            None => fallback(),
+            Some(_) => {
+                let Some(old) = thread.replace_booking(None) else { return fallback() };
+                let bandwidth = u64::from(old.bandwidth);
+                let home = allowed.iter().find(|cpu| self.book(*cpu, bandwidth, 0)).unwrap_or_else(|| {
+                    self.cpu(fallback()).bandwidth.fetch_add(bandwidth, SeqCst);
+                    fallback()
+                });
+                self.give_back(Some(old));
+                self.give_back(thread.replace_booking(Some(Booking { cpu: home, ..old })));
+                home
+            }
+        }
+    }
+
+    /// Gives back what a thread of the deadline class has booked. The thread's owner may call it when the thread is about to
+    /// end; when it has, that has been done.
+    pub fn release_bandwidth(&self, thread: &Thread) {
+        self.give_back(thread.replace_booking(None));
+    }
+
+    /// What the deadline class has booked on `cpu`, in units of 1 / [`Reservation::WHOLE`].
     pub fn booked_bandwidth(&self, cpu: CpuId) -> u64 {
         self.cpu(cpu).bandwidth.load(SeqCst)
     }
@@ -129,25 +180,20 @@ impl<P: Platform> Core<P> {
         loop {
             let now = self.platform.now();
             let mut queue = self.lock(cpu);
-            let token = queue.pick(cpu, false, now, &self.machine).or_else(|| {
-                // Those that must pause for their budget are not picked, and leave all the same.
-                let mut left = None;
-                queue.each(&mut |entity| left = Some(entity.id()));
-                queue.remove(cpu, left?, &self.machine)
-            });
+            let Some(token) = queue.evict(cpu, now, &self.machine) else { break };
             drop(queue);
-            let Some(token) = token else { break };
             self.settle_in(token, Placement::Move, Cause::Offline, Enqueue::Migrate, here);
         }
         self.call(cpu, here);
     }
 
-    /// `cpu`, which was [taken offline](Self::take_offline), runs threads again, beside the idle thread that it has.
-    pub fn return_online(&self, cpu: CpuId, here: CpuId) {
+    /// `cpu`, which was taken offline, may be given threads again. Its idle thread is still the one with which it was
+    /// brought online. Not while another call takes the same CPU offline.
+    pub fn set_online(&self, cpu: CpuId, here: CpuId) {
         self.lock(cpu).online = true;
         self.machine.online.insert(cpu);
         self.plan_balance(cpu, here);
-        // As a new one, it becomes one of the idle CPUs by looking for work once.
+        // It becomes one of the idle CPUs, which are called when work waits, by looking for work once.
         self.call(cpu, here);
         for other in self.machine.online().iter().filter(|other| *other != cpu) {
             self.send_home(other, here);

@@ -72,6 +72,9 @@ impl<P: Platform> Core<P> {
             // Nowhere it may run is online: anywhere is better than never (as Linux's select_fallback_rq).
             allowed = online;
         }
+        if thread.booking().is_some() {
+            return self.home_among(thread, &allowed);
+        }
         let proposed = match thread.policy_class() {
             Class::Fair => {
                 let weight = token.weight();
@@ -79,9 +82,7 @@ impl<P: Platform> Core<P> {
                 self.ask_place(&view, why)
             }
             // The balancer is for the fair class: these go where they disturb least.
-            Class::RealTime => self.least_urgent(thread.cpu(), &allowed),
-            Class::Deadline if allowed.contains(thread.home()) => thread.home(),
-            Class::Deadline => self.least_urgent(thread.cpu(), &allowed),
+            Class::RealTime | Class::Deadline => self.least_urgent(thread.cpu(), &allowed),
         };
         if allowed.contains(proposed) {
             return proposed;
@@ -119,6 +120,8 @@ impl<P: Platform> Core<P> {
         if !self.may_stay(token.thread(), to, queue.online) {
             return Err(token);
         }
+        // What the newcomer is compared with is to be up to date.
+        self.settle(to, &mut queue, now);
         let affinity = token.thread().affinity();
         let (id, woken) = (token.id(), matches!(why, Enqueue::Wake | Enqueue::Fork));
         let first = queue.waiting() == 0;
@@ -128,16 +131,16 @@ impl<P: Platform> Core<P> {
         let arms = self.config.timer == Timer::OneShot && first;
         queue.push(to, token, why, now, &self.machine);
         let preempts = self.preempts(&queue, now);
-        self.note_oldest(to, &queue);
         let waiting = queue.waiting() as u32;
         if alone {
             // With the lock held: `to` enters the mask again only after it has run this thread.
             self.machine.idle.remove(to);
         }
-        drop(queue);
         if woken {
+            // With the lock held: in a trace, the thread is woken before it runs.
             self.platform.trace(here, || Event::Wake { thread: id, to, waiting });
         }
+        drop(queue);
         if preempts || arms {
             self.call(to, here);
         }
@@ -150,9 +153,13 @@ impl<P: Platform> Core<P> {
         Ok(())
     }
 
-    /// Whether a thread may be on `cpu`: allowed there and the CPU online; or nowhere it is allowed is online.
+    /// Whether a thread may be on `cpu`: allowed there and the CPU online; or nowhere it is allowed is online. One that has
+    /// booked bandwidth elsewhere must go there.
     pub(super) fn may_stay(&self, thread: &Thread, cpu: CpuId, online: bool) -> bool {
-        online && (thread.may_run_on(cpu) || thread.affinity().and(&self.machine.online()).is_empty())
+        let elsewhere = |home: CpuId| home != cpu && thread.may_run_on(home) && self.machine.is_online(home);
+        online
+            && (thread.may_run_on(cpu) || thread.affinity().and(&self.machine.online()).is_empty())
+            && !thread.booking().is_some_and(|booking| elsewhere(booking.cpu))
     }
 
     fn preempts(&self, queue: &super::Queue, now: Instant) -> bool {

@@ -194,8 +194,8 @@ impl<P: Platform> Core<P> {
         self.ask(here, |balancer, machine| balancer.on_idle(here, machine)).unwrap_or(Victims::NONE)
     }
 
-    /// Periodic balancing, if it is due on `here`. Not for interrupt handlers.
-    pub fn balance_if_due(&self, here: CpuId) {
+    /// Periodic balancing, if it is due on `here`, which then looks at its queue.
+    pub(super) fn balance_if_due(&self, here: CpuId) {
         let cpu = self.cpu(here);
         let now = self.platform.now();
         if now.as_ticks() < cpu.next_balance.load(Relaxed) {
@@ -275,7 +275,7 @@ impl<P: Platform> Core<P> {
 
     fn change_order_on(&self, cpu: CpuId, entry: &'static order::Entry, pause: &mut dyn FnMut(Duration)) {
         let is_first = core::ptr::eq(entry, self.config.order);
-        let new = (!is_first).then(|| (entry.new)(&self.config));
+        let new = (!is_first).then(|| (entry.new)(&self.config.of_cpu(cpu)));
         let mut queue = self.lock(cpu);
         let begun = self.platform.now();
         // Another CPU may be in the middle of a change.
@@ -283,7 +283,7 @@ impl<P: Platform> Core<P> {
         if queue.current.is_some() {
             self.settle(cpu, &mut queue, begun);
         }
-        queue.change_order(new);
+        queue.change_order(new, begun);
         let lasted = since(self.platform.now(), begun);
         drop(queue);
         drop(unfinished);

@@ -52,11 +52,13 @@ impl<P: Platform> Core<P> {
     /// Decides what `here` does next; `None`: it goes on with its current thread. Called with interrupts off.
     ///
     /// With [`Leave::Block`], `None` means that a wake-up has come already. The idle thread calls it with
-    /// [`Leave::Preempt`] and may wait for an interrupt when the answer is `None`, provided that interrupts stay off
-    /// from before the call until it waits.
+    /// [`Leave::Preempt`] whenever it [should](Self::needs_reschedule), and may wait for an interrupt when it should not,
+    /// provided that interrupts stay off from before that question until it waits.
     #[inline]
     pub fn reschedule(&self, here: CpuId, why: Leave) -> Option<Switch> {
-        if why == Leave::Yield && self.machine.waiting(here) == 0 && !self.needs_reschedule(here) {
+        let alone = !self.needs_reschedule(here) && !self.has_competitors(here);
+        // A thread of the deadline class gives its budget up even to nobody.
+        if why == Leave::Yield && alone && !self.machine.runs_deadline(here) {
             return None;
         }
         if why == Leave::Exec && !self.would_move_for_exec(here) {
@@ -88,7 +90,8 @@ impl<P: Platform> Core<P> {
         };
         let involuntary = matches!(why, Leave::Preempt | Leave::Hold);
         if stays && involuntary && self.in_first_run(current) {
-            // Only a higher class may cut a first run short, and only once there was an instruction (R5).
+            // Only what is more urgent than the fair class may cut a first run short, and only once there was an
+            // instruction (R5).
             if why == Leave::Hold || !queue.is_outranked(now) {
                 return None;
             }
@@ -98,23 +101,23 @@ impl<P: Platform> Core<P> {
             queue.depart();
         }
         let competes = stays && involuntary && !idle;
+        let gives_up = why == Leave::Yield && current_class(&queue) == Class::Deadline;
         if let Some(next) = self.next_of(here, &mut queue, competes, now) {
-            return Some(self.dispatch(here, queue, next, why, now));
+            return Some(self.dispatch(here, queue, next, why, false, now));
         }
-        if stays && !idle {
+        if stays && !idle && !gives_up {
             let expired = queue.current().slice.expired;
             restart_expired_slice(queue.current_mut());
             drop(queue);
             return if expired || why == Leave::Yield { self.take_turn(here, why) } else { None };
         }
         drop(queue);
-        if idle {
-            // From here on, who makes a thread wait anywhere calls this CPU; and this CPU looks once more.
-            self.machine.idle.insert(here);
-            self.platform.interleave();
-            if !self.machine.is_online(here) {
-                self.machine.idle.remove(here);
-            }
+        // From here on, who makes a thread wait anywhere calls this CPU; and this CPU looks once more. It is in the mask
+        // already when the idle thread begins to run, which need not ask again before it sleeps.
+        self.machine.idle.insert(here);
+        self.platform.interleave();
+        if !self.machine.is_online(here) {
+            self.machine.idle.remove(here);
         }
         self.steal(here);
         let now = self.platform.now();
@@ -129,7 +132,13 @@ impl<P: Platform> Core<P> {
             }
             None => queue.idle.take()?,
         };
-        Some(self.dispatch(here, queue, next, why, now))
+        Some(self.dispatch(here, queue, next, why, true, now))
+    }
+
+    /// Whether a thread waits that might run here instead of the current one.
+    #[inline]
+    pub(super) fn has_competitors(&self, here: CpuId) -> bool {
+        self.machine.waiting(here) > 0 || self.machine.has_waiting() && self.balancer().shares_queue()
     }
 
     /// With a queue that all CPUs share: the current thread's turn is over, and another may wait elsewhere.
@@ -141,7 +150,7 @@ impl<P: Platform> Core<P> {
         let mut queue = self.lock(here);
         self.settle(here, &mut queue, now);
         let next = self.next_of(here, &mut queue, false, now)?;
-        Some(self.dispatch(here, queue, next, why, now))
+        Some(self.dispatch(here, queue, next, why, true, now))
     }
 
     /// The idle thread has found nothing. If others wait all the same, work is not conserved.
@@ -168,16 +177,24 @@ impl<P: Platform> Core<P> {
             }
             Leave::Preempt | Leave::Hold | Leave::Yield => {
                 if !self.may_stay(token.thread(), here, queue.online) {
+                    queue.depart_outgoing(&token);
                     let cause = if queue.online { Cause::Affinity } else { Cause::Offline };
+                    queue.export(here, &self.machine);
                     drop(queue);
                     self.settle_in(token, Placement::Move, cause, Enqueue::Migrate, here);
+                    return None;
+                }
+                if self.balancer().shares_queue() && token.policy().class() == Class::Fair {
+                    queue.depart_outgoing(&token);
+                    queue.export(here, &self.machine);
+                    drop(queue);
+                    self.settle_in(token, Placement::Turn, Cause::Push, Enqueue::Migrate, here);
                     return None;
                 }
                 let affinity = token.thread().affinity();
                 let enqueue = if why == Leave::Yield { Enqueue::Yield } else { Enqueue::Preempt };
                 let since = queue.since;
                 queue.push(here, token, enqueue, since, &self.machine);
-                self.note_oldest(here, &queue);
                 drop(queue);
                 self.offer(here, &affinity, here);
             }
@@ -189,7 +206,9 @@ impl<P: Platform> Core<P> {
                 }
             }
             Leave::Exit => {
+                drop(queue);
                 token.thread().wait.bury();
+                self.release_bandwidth(token.thread());
                 return Some(Dead(token));
             }
         }
@@ -203,22 +222,24 @@ impl<P: Platform> Core<P> {
 
     /// The next thread of `here`'s own queue.
     fn next_of(&self, here: CpuId, queue: &mut Queue, competes: bool, now: Instant) -> Option<Runnable> {
+        queue.replenish(here, now, &self.machine);
         if queue.waiting() == 0 {
             return None;
         }
         queue.pick(here, competes, now, &self.machine)
     }
 
-    /// Makes `next` the current thread of `here` and the current one outgoing.
+    /// Makes `next` the current thread of `here` and the current one outgoing, whose time is accounted up to `now`.
+    /// `searched`: the queues of others were looked at.
     fn dispatch(
         &self,
         here: CpuId,
         mut queue: super::Guard<'_, P>,
         mut next: Runnable,
         why: Leave,
+        searched: bool,
         now: Instant,
     ) -> Switch {
-        self.settle(here, &mut queue, now);
         self.note_waited(here, &mut queue, &mut next, now);
         let entity = next.entity();
         entity.first_run.dispatch();
@@ -228,7 +249,7 @@ impl<P: Platform> Core<P> {
         let incoming = next.thread().clone();
         let ran = since(now, queue.dispatched);
         queue.dispatched = now;
-        let token = queue.current.replace(next).expect("an online CPU has a current thread");
+        let token = queue.replace_current(next).expect("an online CPU has a current thread");
         let previous = token.thread().clone();
         let counters = &self.cpu(here).counters;
         counters.switches.bump();
@@ -244,15 +265,19 @@ impl<P: Platform> Core<P> {
         let left = shown(&token);
         queue.outgoing = Some((token, why));
         queue.export(here, &self.machine);
-        self.note_oldest(here, &queue);
-        drop(queue);
         self.machine.set_current(here, !idle, rank_of(&policy, idle));
+        drop(queue);
         self.platform.trace(here, || Event::Switch {
             previous: left,
             next: id,
             why: left_for(why, was_idle),
         });
-        if was_idle {
+        if idle {
+            self.note_idle(here, now);
+            return Switch { previous, next: incoming };
+        }
+        if was_idle || searched {
+            // It may have been called for another thread than the one that it found, and may have brought several.
             self.machine.idle.remove(here);
             self.pass_on(here);
         }
@@ -275,15 +300,6 @@ impl<P: Platform> Core<P> {
             self.cpu(here).counters.violation_ns.add(violation.as_ticks());
         }
         next.thread().stats.waited(delay, violation);
-    }
-
-    /// For balancers whose CPUs share a queue.
-    pub(super) fn note_oldest(&self, cpu: CpuId, queue: &Queue) {
-        if self.balancer().shares_queue()
-            && let Some(oldest) = queue.oldest()
-        {
-            self.machine.set_oldest(cpu, oldest);
-        }
     }
 
     /// Takes threads from other CPUs' queues to the one of `here`; whether any came.
@@ -336,10 +352,9 @@ impl<P: Platform> Core<P> {
             queue.push(from, token, Enqueue::Migrate, since, &self.machine);
             return false;
         }
-        self.note_oldest(from, &queue);
         drop(queue);
         self.migrate(&token, to, cause);
-        if let Err(token) = self.arrive(token, to, cause, here) {
+        if let Err(token) = self.arrive(token, to, here) {
             // Its affinity changed while it was in hand, or the CPU went offline.
             self.settle_in(token, Placement::Move, Cause::Affinity, Enqueue::Migrate, here);
         }
@@ -347,9 +362,9 @@ impl<P: Platform> Core<P> {
     }
 
     /// Puts a token whose thread bears the number of `to` into its queue. One that `here` took for itself is not announced
-    /// to anybody: it is about to be picked.
-    fn arrive(&self, token: Runnable, to: CpuId, cause: Cause, here: CpuId) -> Result<(), Runnable> {
-        if cause != Cause::Steal || to != here {
+    /// to anybody: `here` is about to pick.
+    fn arrive(&self, token: Runnable, to: CpuId, here: CpuId) -> Result<(), Runnable> {
+        if to != here {
             return self.land(token, to, Enqueue::Migrate, here);
         }
         let now = self.platform.now();
@@ -360,6 +375,10 @@ impl<P: Platform> Core<P> {
         queue.push(to, token, Enqueue::Migrate, now, &self.machine);
         Ok(())
     }
+}
+
+fn current_class(queue: &Queue) -> Class {
+    queue.current().policy().class()
 }
 
 /// The number by which a trace knows a thread: 0 for the idle ones.
@@ -378,7 +397,7 @@ fn left_for(why: Leave, was_idle: bool) -> trace::Left {
 }
 
 /// How urgent what runs on a CPU is: [`MachineView::rank`](crate::MachineView).
-fn rank_of(policy: &Policy, idle: bool) -> u32 {
+pub(super) fn rank_of(policy: &Policy, idle: bool) -> u32 {
     match policy.class() {
         _ if idle => 0,
         Class::Fair => 0,

@@ -30,7 +30,7 @@ impl<P: Platform> Core<P> {
         cpu.counters.ticks.bump();
         let mut queue = self.lock(here);
         self.settle(here, &mut queue, now);
-        let waiting = queue.waiting() > 0 || self.balancer().shares_queue() && self.machine.has_waiting();
+        let waiting = queue.waiting() > 0 || self.has_competitors(here);
         if queue.current().is_idle() {
             return self.answer(here, waiting);
         }
@@ -38,6 +38,8 @@ impl<P: Platform> Core<P> {
             cpu.counters.no_progress_ticks.bump();
         }
         let (config, ran) = (&self.config, since(now, queue.dispatched));
+        queue.replenish(here, now, &self.machine);
+        let outranked = queue.is_outranked(now);
         let slice = queue.slice();
         let current = queue.current_mut();
         let verdict = current.first_run.tick(progress, ran, config.tick, config.first_run);
@@ -54,7 +56,7 @@ impl<P: Platform> Core<P> {
                 if waiting {
                     cpu.counters.first_runs_delaying.bump();
                 }
-                return Tick::Continue;
+                return self.answer(here, outranked);
             }
             Verdict::Spare => return Tick::Continue,
             Verdict::Rearm => return Tick::Rearm,
@@ -80,7 +82,7 @@ impl<P: Platform> Core<P> {
         if waiting && !expired {
             self.offer_in_turn(cpu.counters.ticks.get(), here);
         }
-        self.answer(here, expired && waiting)
+        self.answer(here, expired && waiting || outranked)
     }
 
     /// The time at which the thread that runs on `here` has used up its slice, when others wait for it; `None` when
@@ -89,12 +91,14 @@ impl<P: Platform> Core<P> {
     /// To be asked for again after each [`reschedule`](Self::reschedule), also one that changed nothing: it may have been
     /// requested because a thread waits now. And after each [`tick`](Self::tick).
     pub fn slice_end(&self, here: CpuId) -> Option<Instant> {
-        if self.machine.waiting(here) == 0 {
+        // Nobody tells this CPU when a thread begins to wait in a queue that all share: its slices always end.
+        let shared = self.balancer().shares_queue();
+        if self.machine.waiting(here) == 0 && !shared {
             return None;
         }
         let queue = self.lock(here);
         let current = queue.current();
-        if queue.waiting() == 0 || current.is_idle() {
+        if queue.waiting() == 0 && !shared || current.is_idle() {
             return None;
         }
         let mut slice = queue.slice()?;

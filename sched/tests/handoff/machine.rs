@@ -94,12 +94,10 @@ impl Machine {
         let mut current = self.core.current(here);
         while self.alive.load(SeqCst) > 0 {
             let switch = match current.kind() {
+                Kind::Idle if self.core.needs_reschedule(here) => self.core.reschedule(here, Leave::Preempt),
                 Kind::Idle => {
-                    let switch = self.core.reschedule(here, Leave::Preempt);
-                    if switch.is_none() {
-                        self.core.platform().halt(here);
-                    }
-                    switch
+                    self.core.platform().halt(here);
+                    None
                 }
                 Kind::User if self.core.platform().take_kick(here) && self.core.needs_reschedule(here) => {
                     self.core.reschedule(here, Leave::Preempt)

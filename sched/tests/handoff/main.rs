@@ -20,17 +20,21 @@ const C: CpuId = CpuId(2);
 
 type Programs = &'static [&'static [Action]];
 
-/// Runs `programs` on `cpus` CPUs, under every order and balancer, in many schedules.
+/// Runs `programs` on `cpus` CPUs, under every order and every balancer, in many schedules.
 fn check(cpus: usize, programs: Programs) {
     balance::balancers().iter().for_each(|balancer| check_balancer(cpus, programs, balancer));
+    for order in order::orders() {
+        check_config(cpus, programs, Config { order, ..Config::default() });
+    }
 }
 
 fn check_balancer(cpus: usize, programs: Programs, balancer: &'static balance::Entry) {
-    for order in order::orders() {
-        let config = Config { order, balancer, ..Config::default() };
-        explore(RandomScheduler::new(iterations(150)), cpus, programs, config);
-        explore(PctScheduler::new(3, iterations(100)), cpus, programs, config);
-    }
+    check_config(cpus, programs, Config { balancer, ..Config::default() });
+}
+
+fn check_config(cpus: usize, programs: Programs, config: Config) {
+    explore(RandomScheduler::new(iterations(150)), cpus, programs, config);
+    explore(PctScheduler::new(3, iterations(100)), cpus, programs, config);
 }
 
 fn explore(scheduler: impl Scheduler + 'static, cpus: usize, programs: Programs, config: Config) {

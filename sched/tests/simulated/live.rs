@@ -174,7 +174,7 @@ fn threads_that_were_displaced_return_with_their_cpu() -> Check {
         ids.iter().all(|id| machine.model(*id).thread.cpu() != B),
         "a thread is on a CPU that is offline"
     );
-    machine.return_online(B, A)?;
+    machine.online(B, A)?;
     machine.settle()?;
     for id in ids {
         let model = machine.model(id);

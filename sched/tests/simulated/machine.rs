@@ -6,8 +6,8 @@
 
 use crate::platform::Sim;
 use sched::{
-    Config, Core, CpuId, CpuSet, Dead, Kind, Leave, NewThread, Policy, Progress, Switch, Thread, ThreadId,
-    Tick, Topology,
+    Config, Core, CpuId, CpuSet, Dead, Kind, Leave, NewThread, Platform, Policy, Progress, Switch, Thread,
+    ThreadId, Tick, Topology,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,15 +72,26 @@ impl Machine {
     /// All CPUs online and idle.
     pub fn new(topology: Topology, config: Config) -> Self {
         let cpus = topology.cpus();
+        Self::with_online(topology, config, cpus)
+    }
+
+    /// The first `online` CPUs online and idle; the others have never started.
+    pub fn with_online(topology: Topology, config: Config, online: usize) -> Self {
+        let cpus = topology.cpus();
         let mut machine = Self {
             core: Core::new(Sim::new(cpus), topology, config),
             threads: BTreeMap::new(),
             cpus: CpuId::first(cpus)
-                .map(|_| Cpu { idle: None, current: None, switching: false, halted: false, attention: true })
+                .map(|_| Cpu { idle: None, current: None, switching: false, halted: true, attention: false })
                 .collect(),
             conserves_work: config.balancer.conserves_work,
         };
-        CpuId::first(cpus).for_each(|cpu| machine.online(cpu));
+        for cpu in CpuId::first(online) {
+            let idle = new_thread(ThreadId(10_000 + cpu.0), Kind::Idle, CpuSet::of(cpu));
+            let state = &mut machine.cpus[cpu.index()];
+            state.idle = Some(machine.core.bring_online(cpu, idle));
+            (state.halted, state.attention) = (false, true);
+        }
         machine
     }
 
@@ -88,11 +99,10 @@ impl Machine {
         CpuId::first(self.cpus.len())
     }
 
-    pub fn online(&mut self, cpu: CpuId) {
-        let idle =
-            self.core.bring_online(cpu, new_thread(ThreadId(10_000 + cpu.0), Kind::Idle, CpuSet::of(cpu)));
-        self.cpus[cpu.index()] =
-            Cpu { idle: Some(idle), current: None, switching: false, halted: false, attention: true };
+    pub fn online(&mut self, cpu: CpuId, here: CpuId) -> Check {
+        self.enter(here)?;
+        self.core.set_online(cpu, here);
+        self.check()
     }
 
     /// The thread that runs on `cpu`; `None` when that idles.
@@ -135,6 +145,9 @@ impl Machine {
     pub fn tick(&mut self, cpu: CpuId, progress: Progress) -> Result<Tick, String> {
         self.enter(cpu)?;
         self.core.platform().advance(self.core.config().tick.as_ticks());
+        if self.core.next_event(cpu).is_some_and(|event| event <= self.core.platform().now()) {
+            self.core.request_reschedule(cpu);
+        }
         let answer = self.core.tick(cpu, progress);
         if let Some(id) = self.running(cpu) {
             let guarantee = self.core.config().first_run;
@@ -161,6 +174,11 @@ impl Machine {
 
     pub fn exit(&mut self, cpu: CpuId) -> Check {
         self.leave(cpu, Leave::Exit)
+    }
+
+    /// The thread on `cpu` is about to run another program.
+    pub fn exec(&mut self, cpu: CpuId) -> Check {
+        self.leave(cpu, Leave::Exec)
     }
 
     pub fn sleep(&mut self, cpu: CpuId) -> Check {
@@ -236,17 +254,6 @@ impl Machine {
         Ok(answer)
     }
 
-    /// The opposite of [`offline`](Self::offline). Who was displaced is told again where to be.
-    pub fn return_online(&mut self, cpu: CpuId, here: CpuId) -> Check {
-        self.enter(here)?;
-        self.core.return_online(cpu, here);
-        let online = self.core.machine().online();
-        for model in self.threads.values_mut() {
-            model.displaced = model.thread.affinity().and(&online).is_empty();
-        }
-        self.check()
-    }
-
     fn leave(&mut self, cpu: CpuId, why: Leave) -> Check {
         self.enter(cpu)?;
         if self.running(cpu).is_none() {
@@ -255,8 +262,8 @@ impl Machine {
         self.reschedule(cpu, why)
     }
 
-    /// What the kernel of `cpu` does on its way out: it looks whether it should reschedule. The idle loop does so
-    /// whenever something woke it, and then waits.
+    /// What the kernel of `cpu` does on its way out, and the idle loop before it waits: it looks whether it should
+    /// reschedule.
     pub fn go_on(&mut self, cpu: CpuId) -> Check {
         self.finish(cpu)?;
         let state = &mut self.cpus[cpu.index()];
@@ -266,13 +273,11 @@ impl Machine {
         }
         state.attention = false;
         state.halted = false;
-        if state.current.is_none() {
-            self.reschedule(cpu, Leave::Preempt)?;
-            let state = &mut self.cpus[cpu.index()];
-            state.halted = state.current.is_none() && !state.switching;
-        } else if self.core.needs_reschedule(cpu) {
+        if self.core.needs_reschedule(cpu) {
             self.reschedule(cpu, Leave::Preempt)?;
         }
+        let state = &mut self.cpus[cpu.index()];
+        state.halted = state.current.is_none() && !state.switching;
         Ok(())
     }
 
@@ -327,6 +332,8 @@ impl Machine {
             return Ok(());
         }
         let dead: Option<Dead> = self.core.finish_switch(cpu);
+        // It is in its kernel still, and looks at the flag before it leaves that.
+        self.cpus[cpu.index()].attention |= self.core.needs_reschedule(cpu);
         let mut leaving =
             self.threads.values_mut().filter(|m| matches!(m.doing, Doing::Leaving(at, _) if at == cpu));
         let left = leaving.next();

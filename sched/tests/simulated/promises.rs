@@ -135,6 +135,19 @@ fn a_cpu_that_comes_online_looks_for_work_before_it_sleeps() {
 }
 
 #[test]
+fn a_cpu_that_comes_back_online_is_called_and_takes_threads_again() {
+    let mut machine = machine(2, Config { balancer: &IDLE_STEAL, ..Config::default() });
+    machine.offline(B, A).unwrap();
+    let ids = spawn(&mut machine, 2);
+    assert_eq!(machine.running(B), None);
+    assert_eq!(machine.core.machine().online(), CpuSet::of(A));
+    machine.core.set_online(B, A);
+    assert!(machine.core.platform().is_kicked(B));
+    machine.settle().unwrap();
+    assert_eq!(machine.running(B), Some(ids[1]));
+}
+
+#[test]
 fn a_cpu_that_gets_its_first_waiting_thread_is_called_to_arm_its_timer() {
     let mut machine = machine(1, Config { timer: Timer::OneShot, ..stay() });
     spawn(&mut machine, 1);

@@ -17,6 +17,7 @@ enum Op {
     SleepWoken(CpuId, CpuId),
     SleepCancelled(CpuId),
     Exit(CpuId),
+    Exec(CpuId),
     Wake(ThreadId, CpuId),
     Affinity(ThreadId, CpuSet, CpuId),
     /// The CPU acts on what it was called for.
@@ -52,6 +53,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (cpu(), cpu()).prop_map(|(cpu, waker)| Op::SleepWoken(cpu, waker)),
         1 => cpu().prop_map(Op::SleepCancelled),
         2 => cpu().prop_map(Op::Exit),
+        2 => cpu().prop_map(Op::Exec),
         6 => (thread(), cpu()).prop_map(|(id, cpu)| Op::Wake(id, cpu)),
         3 => (thread(), affinity(), cpu()).prop_map(|(id, set, cpu)| Op::Affinity(id, set, cpu)),
         12 => cpu().prop_map(Op::GoOn),
@@ -75,6 +77,7 @@ fn play(machine: &mut Machine, ops: &[Op]) -> Check {
             Op::SleepWoken(cpu, waker) => machine.sleep_woken(on(cpu), on(waker)),
             Op::SleepCancelled(cpu) => machine.sleep_cancelled(on(cpu)),
             Op::Exit(cpu) => machine.exit(on(cpu)),
+            Op::Exec(cpu) => machine.exec(on(cpu)),
             Op::Wake(id, cpu) => machine.wake(id, on(cpu)),
             Op::Affinity(id, set, cpu) => machine.set_affinity(id, set, on(cpu)),
             Op::GoOn(cpu) => machine.go_on(on(cpu)),
@@ -82,7 +85,7 @@ fn play(machine: &mut Machine, ops: &[Op]) -> Check {
             Op::Settle => machine.settle(),
             Op::Offline if last == CpuId::BOOT => Ok(()),
             Op::Offline if machine.core.machine().is_online(last) => machine.offline(last, CpuId::BOOT),
-            Op::Offline => machine.return_online(last, CpuId::BOOT),
+            Op::Offline => machine.online(last, CpuId::BOOT),
         }
         .map_err(|broken| format!("{op:?}: {broken}"))?;
     }

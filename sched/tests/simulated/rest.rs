@@ -30,12 +30,17 @@ impl Machine {
         }
     }
 
-    /// An idle CPU and a thread that waits elsewhere and could run there, if the balancer promises that there is none.
+    /// An idle CPU and a thread that waits elsewhere, if the balancer promises that there is none.
     fn wasted(&self) -> Option<(CpuId, ThreadId)> {
+        self.idle_while_waiting().filter(|_| self.conserves_work)
+    }
+
+    /// An idle CPU and a thread that waits elsewhere and could run there.
+    pub fn idle_while_waiting(&self) -> Option<(CpuId, ThreadId)> {
         let idle = self.core.machine().online().iter().filter(|cpu| self.running(*cpu).is_none());
         let ready = || self.threads.iter().filter(|(_, model)| model.doing == Doing::Ready);
-        idle.filter(|_| self.conserves_work)
-            .find_map(|cpu| ready().find(|(_, model)| model.thread.may_run_on(cpu)).map(|(id, _)| (cpu, *id)))
+        let taker = |cpu| ready().find(|(_, model)| model.thread.may_run_on(cpu)).map(|(id, _)| (cpu, *id));
+        idle.filter_map(taker).next()
     }
 
     /// Goes on until no CPU has a reason to do anything.

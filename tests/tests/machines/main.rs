@@ -14,3 +14,4 @@ mod policies;
 mod policy_faults;
 mod same_as_linux;
 mod starvation;
+mod traced;

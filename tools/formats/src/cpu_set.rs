@@ -1,19 +1,20 @@
 //! A set of processors, small enough to copy.
 
 use crate::CpuId;
+use alloc::vec::Vec;
 use core::fmt;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const WORDS: usize = CpuSet::CAPACITY / 64;
 
 /// A set of processors. Bit `n` of word `w` stands for CPU `64 w + n`, as in Linux's `cpu_set_t`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CpuSet([u64; WORDS]);
 
 impl CpuSet {
-    /// The most processors that a machine can have.
-    pub const CAPACITY: usize = 256;
+    /// The most processors that a machine can have: 256, and 4096 with the feature `large`, which only the simulator
+    /// asks for.
+    pub const CAPACITY: usize = if cfg!(feature = "large") { 4096 } else { 256 };
 
     pub const EMPTY: Self = Self([0; WORDS]);
     pub const ALL: Self = Self([u64::MAX; WORDS]);
@@ -55,7 +56,7 @@ impl CpuSet {
     }
 
     pub fn is_empty(&self) -> bool {
-        *self == Self::EMPTY
+        self.0.iter().all(|word| *word == 0)
     }
 
     pub fn len(&self) -> usize {
@@ -64,7 +65,8 @@ impl CpuSet {
 
     /// The lowest processor of the set.
     pub fn first(&self) -> Option<CpuId> {
-        self.iter().next()
+        let (at, word) = self.0.iter().enumerate().find(|(_, word)| **word != 0)?;
+        Some(cpu_of(at, *word))
     }
 
     pub fn and(&self, other: &Self) -> Self {
@@ -75,14 +77,95 @@ impl CpuSet {
         Self(core::array::from_fn(|i| self.0[i] | other.0[i]))
     }
 
+    /// Those of the set that are not in `other`.
+    pub fn without(&self, other: &Self) -> Self {
+        Self(core::array::from_fn(|i| self.0[i] & !other.0[i]))
+    }
+
+    /// The lowest processor that is in both sets.
+    pub fn first_common(&self, other: &Self) -> Option<CpuId> {
+        let mut common = self.0.iter().zip(&other.0).map(|(a, b)| a & b).enumerate();
+        let (at, word) = common.find(|(_, word)| *word != 0)?;
+        Some(cpu_of(at, word))
+    }
+
     /// The processors of the set in ascending order.
-    pub fn iter(&self) -> impl Iterator<Item = CpuId> + use<> {
-        let words = self.0;
-        (0..WORDS).flat_map(move |i| {
-            core::iter::successors(Some(words[i]), |word| Some(word & word.wrapping_sub(1)))
-                .take_while(|word| *word != 0)
-                .map(move |word| CpuId(64 * i as u32 + word.trailing_zeros()))
-        })
+    pub fn iter(&self) -> Iter {
+        Iter { words: self.0, at: 0 }
+    }
+}
+
+/// The lowest processor of a word that has one.
+fn cpu_of(at: usize, word: u64) -> CpuId {
+    CpuId(64 * at as u32 + word.trailing_zeros())
+}
+
+/// The processors of a set in ascending order. [`Iterator::nth`] counts whole words at a time.
+#[derive(Clone, Debug)]
+pub struct Iter {
+    /// What is still to come.
+    words: [u64; WORDS],
+    /// No word before this one has any.
+    at: usize,
+}
+
+impl Iterator for Iter {
+    type Item = CpuId;
+
+    fn next(&mut self) -> Option<CpuId> {
+        while let Some(word) = self.words.get_mut(self.at) {
+            if *word != 0 {
+                let next = cpu_of(self.at, *word);
+                *word &= *word - 1;
+                return Some(next);
+            }
+            self.at += 1;
+        }
+        None
+    }
+
+    fn nth(&mut self, mut n: usize) -> Option<CpuId> {
+        while let Some(word) = self.words.get(self.at) {
+            let count = word.count_ones() as usize;
+            if n < count {
+                break;
+            }
+            n -= count;
+            self.at += 1;
+        }
+        for _ in 0..n {
+            self.next();
+        }
+        self.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.words.iter().skip(self.at).map(|word| word.count_ones() as usize).sum();
+        (left, Some(left))
+    }
+
+    fn count(self) -> usize {
+        self.size_hint().0
+    }
+}
+
+impl ExactSizeIterator for Iter {}
+
+impl Default for CpuSet {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl Serialize for CpuSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.as_slice().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for CpuSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::from_words(Vec::<u64>::deserialize(deserializer)?))
     }
 }
 
@@ -111,6 +194,36 @@ mod tests {
         assert!(set.iter().eq(cpus));
         assert_eq!(set.len(), cpus.len());
         assert_eq!(CpuSet::ALL.len(), CpuSet::CAPACITY);
+    }
+
+    #[test]
+    fn the_nth_member_is_the_one_that_counting_finds() {
+        let set: CpuSet = (0..CpuSet::CAPACITY as u32).filter(|cpu| cpu % 67 < 5).map(CpuId).collect();
+        let members: Vec<CpuId> = set.iter().collect();
+        assert_eq!(members.len(), set.len());
+        for n in 0..members.len() + 2 {
+            assert_eq!(set.iter().nth(n), members.get(n).copied());
+        }
+        let mut rest = set.iter();
+        rest.nth(6);
+        assert_eq!(rest.len(), members.len() - 7);
+        assert!(rest.eq(members[7..].iter().copied()));
+    }
+
+    #[test]
+    fn what_two_sets_have_in_common_is_found() {
+        let of = |cpus: &[u32]| -> CpuSet { cpus.iter().copied().map(CpuId).collect() };
+        let (a, b) = (of(&[1, 70, 200]), of(&[2, 70, 200]));
+        assert_eq!(a.first_common(&b), Some(CpuId(70)));
+        assert_eq!(a.without(&b), of(&[1]));
+        assert_eq!(a.first_common(&CpuSet::EMPTY), None);
+    }
+
+    #[test]
+    fn a_set_is_read_back_as_it_was_written() {
+        let set: CpuSet = [0, 64, 255].map(CpuId).into_iter().collect();
+        let text = serde_json::to_string(&set).expect("words are written");
+        assert_eq!(serde_json::from_str::<CpuSet>(&text).expect("words are read"), set);
     }
 
     #[test]

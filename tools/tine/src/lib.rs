@@ -15,6 +15,7 @@ mod process;
 pub mod record;
 mod report;
 mod setup;
+pub mod trace;
 mod ui;
 mod workspace;
 

@@ -21,6 +21,9 @@ const TIME: Duration = Duration::from_millis(150);
 const CHANGES: u64 = 2_000;
 const LEAST_CHANGES: u64 = 5;
 
+/// How long it goes on at most for what it waits to see, on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// What other pages are filled with, to be recognised in a frame that was freed too early.
 const FOREIGN: u64 = 0xdead_dead_dead_dead;
 
@@ -40,7 +43,16 @@ fn main() -> ExitCode {
 }
 
 /// Runs `user` on each processor, over and over, while `change` is called with 1, 2, 3, …
-fn while_in_use(user: impl Fn() -> Outcome + Sync, mut change: impl FnMut(u64) -> Outcome) -> Outcome {
+fn while_in_use(user: impl Fn() -> Outcome + Sync, change: impl FnMut(u64) -> Outcome) -> Outcome {
+    while_in_use_until(|| true, user, change)
+}
+
+/// As [`while_in_use`], and also until `seen` holds.
+fn while_in_use_until(
+    seen: impl Fn() -> bool,
+    user: impl Fn() -> Outcome + Sync,
+    mut change: impl FnMut(u64) -> Outcome,
+) -> Outcome {
     signals::note(Signal::SIGSEGV, SaFlags::SA_NODEFER)?;
     let stop = &AtomicBool::new(false);
     let user = &user;
@@ -64,8 +76,9 @@ fn while_in_use(user: impl Fn() -> Outcome + Sync, mut change: impl FnMut(u64) -
             .collect();
         started.wait();
         let since = Instant::now();
-        let outcome = (1..=CHANGES)
-            .take_while(|number| *number <= LEAST_CHANGES || since.elapsed() < TIME)
+        let enough = |number| number > CHANGES || number > LEAST_CHANGES && since.elapsed() >= TIME;
+        let outcome = (1..)
+            .take_while(|number| !enough(*number) || !seen() && since.elapsed() < PATIENCE)
             .try_for_each(&mut change);
         stop.store(true, SeqCst);
         let used = users.into_iter().try_for_each(|thread| thread.join().expect("no check panics"));
@@ -115,8 +128,9 @@ fn close_by_unmapping(pages: &Pages, open: bool) -> Outcome {
 fn no_access(count: usize, set: fn(&Pages, bool) -> Outcome) -> Outcome {
     let pages = Pages::private(count)?;
     let (epoch, turn) = (AtomicU64::new(0), AtomicU64::new(0));
-    let mut faults = 0;
-    while_in_use(
+    let faults = AtomicU64::new(0);
+    while_in_use_until(
+        || faults.load(SeqCst) > 0,
         || {
             let page = turn.fetch_add(1, SeqCst) as usize % count;
             let before = epoch.load(SeqCst);
@@ -131,11 +145,11 @@ fn no_access(count: usize, set: fn(&Pages, bool) -> Outcome) -> Outcome {
             epoch.fetch_add(1, SeqCst);
             pause();
             epoch.fetch_add(1, SeqCst);
-            faults = signals::seen(Signal::SIGSEGV).count;
+            faults.store(signals::seen(Signal::SIGSEGV).count as u64, SeqCst);
             set(&pages, true)
         },
     )?;
-    ensure!(faults > 0, "the pages were taken away many times, and nobody noticed");
+    ensure!(faults.load(SeqCst) > 0, "the pages were taken away many times, and nobody noticed");
     Ok(())
 }
 

@@ -7,8 +7,11 @@ mod gdb;
 mod iso;
 mod lists;
 mod run;
+mod timeline;
 
 use crate::machine::config::{Accel, Tick};
+use crate::trace::Level;
+use crate::trace::timeline::Time;
 use crate::{interrupt, machine};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -31,6 +34,8 @@ enum Command {
     Run(RunOptions),
     /// Measure what the kernel's operations cost, in virtual and in wall time; takes some minutes.
     Bench(BenchOptions),
+    /// Draw what happened on each CPU: from a trace, or by running a program.
+    Timeline(TimelineOptions),
     /// List the machine configurations.
     Configs,
     /// List the balancers, and the orders on one CPU.
@@ -54,6 +59,33 @@ struct RunOptions {
     /// Also write the record of the run to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also write what happened on each CPU to this file, for ui.perfetto.dev; in the kernel's own format if the file's
+    /// name ends in `.raw`.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Which events are traced.
+    #[arg(long, value_name = "LEVEL", default_value_t, value_enum, requires = "trace")]
+    trace_level: Level,
+}
+
+#[derive(Debug, Args)]
+struct TimelineOptions {
+    /// A trace in the kernel's own format. Without it, the program is run now.
+    file: Option<PathBuf>,
+    /// Draw from this time on, for example `12.5ms`; times count from the boot.
+    #[arg(long, value_name = "TIME")]
+    from: Option<Time>,
+    /// Draw up to this time.
+    #[arg(long, value_name = "TIME")]
+    to: Option<Time>,
+    /// How many lines to draw.
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    rows: usize,
+    /// How many characters a line may have; default: as many as the terminal shows.
+    #[arg(long, value_name = "N")]
+    width: Option<usize>,
+    #[command(flatten)]
+    machine: MachineOptions,
 }
 
 #[derive(Debug, Args)]
@@ -150,10 +182,12 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> Result<()> {
     match cli.command {
         None => {
-            run::run(&MachineOptions { config: machine::DEFAULT_CONFIG.into(), ..Default::default() }, None)
+            let machine = MachineOptions { config: machine::DEFAULT_CONFIG.into(), ..Default::default() };
+            run::run(&RunOptions { machine, json: None, trace: None, trace_level: Level::Sched })
         }
-        Some(Command::Run(options)) => run::run(&options.machine, options.json.as_deref()),
+        Some(Command::Run(options)) => run::run(&options),
         Some(Command::Bench(options)) => bench::bench(&options),
+        Some(Command::Timeline(options)) => timeline::timeline(&options),
         Some(Command::Configs) => lists::configs(),
         Some(Command::Balancers) => {
             lists::policies();

@@ -1,10 +1,12 @@
 //! `tine run`, and `tine` alone.
 
-use super::MachineOptions;
+use super::{MachineOptions, RunOptions};
 use crate::machine::{Cause, Failure, Machine};
 use crate::report;
+use crate::trace::{is_raw, perfetto, remarks};
 use crate::workspace::write_whole;
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
+use formats::trace::Trace;
 use std::path::Path;
 use std::time::Duration;
 
@@ -57,14 +59,34 @@ impl MachineOptions {
 }
 
 /// Boots, reports, and fails unless the run passed.
-pub fn run(options: &MachineOptions, json: Option<&Path>) -> Result<()> {
-    let outcome = options.machine().run().map_err(shown)?;
-    if let Some(path) = json {
+pub fn run(options: &RunOptions) -> Result<()> {
+    let mut machine = options.machine.machine();
+    if options.trace.is_some() {
+        machine = machine.trace(options.trace_level);
+    }
+    let outcome = machine.run().map_err(shown)?;
+    if let Some(path) = &options.trace {
+        write_trace(path, outcome.trace.as_deref().unwrap_or_default())?;
+    }
+    if let Some(path) = &options.json {
         let path = std::path::absolute(path)?;
         write_whole(&path, &serde_json::to_vec_pretty(&outcome.record)?)?;
     }
     println!("\n{}", report::report(&outcome.record).trim_end());
     outcome.check().map_err(shown)
+}
+
+/// Writes a trace in the format that the file's name asks for.
+fn write_trace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let trace = Trace::decode(bytes).context("the kernel wrote no trace")?;
+    let path = std::path::absolute(path)?;
+    if is_raw(&path) {
+        write_whole(&path, bytes)?;
+    } else {
+        write_whole(&path, &perfetto::encode(&trace))?;
+    }
+    remarks(&trace).iter().for_each(|remark| println!("{remark}"));
+    Ok(())
 }
 
 /// The failure as an error of the command. The machine's last output is repeated: what came before it was long.

@@ -36,7 +36,14 @@ impl Accelerator {
         match self {
             Self::Kvm => &["-accel", "kvm"],
             Self::TcgMulti => &["-accel", "tcg,thread=multi"],
-            Self::TcgIcount => &["-accel", "tcg", "-icount", "shift=1,sleep=off", "-rtc", "clock=vm"],
+            Self::TcgIcount => &[
+                "-accel",
+                "tcg",
+                "-icount",
+                "shift=1,sleep=off",
+                "-rtc",
+                "base=2026-01-01T00:00:00,clock=vm",
+            ],
         }
     }
 }

@@ -7,9 +7,10 @@ use crate::build::Guest;
 use crate::setup::qemu::Qemu;
 use std::process::Command;
 
-/// The descriptors of QEMU that COM1 and COM2 are written to.
+/// The descriptors of QEMU that COM1, COM2 and the debug console are written to.
 pub const COM1_FD: i32 = 3;
 pub const COM2_FD: i32 = 4;
+pub const TRACE_FD: i32 = 5;
 
 /// The whole command but for the descriptors themselves.
 pub fn command(qemu: &Qemu, plan: &Plan, guest: &Guest, accelerator: Accelerator) -> Command {
@@ -18,22 +19,28 @@ pub fn command(qemu: &Qemu, plan: &Plan, guest: &Guest, accelerator: Accelerator
     command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
     command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
     command.args(serial("com1", COM1_FD)).args(serial("com2", COM2_FD));
+    if plan.trace.is_some() {
+        command.args(channel("trace", TRACE_FD)).args(["-device", "isa-debugcon,iobase=0xe9,chardev=trace"]);
+    }
     command.arg("-kernel").arg(&guest.loader).arg("-initrd").arg(&guest.initramfs);
     command.arg("-append").arg(plan.command_line());
     command.args(&plan.config.qemu_arguments);
     command
 }
 
-/// A serial port that is written to a descriptor which QEMU inherits. QEMU knows it as a set of descriptors, and
-/// appends, as a pipe cannot be truncated.
-fn serial(name: &str, fd: i32) -> [String; 6] {
+/// A serial port that is written to a descriptor which QEMU inherits.
+fn serial(name: &str, fd: i32) -> impl Iterator<Item = String> {
+    channel(name, fd).into_iter().chain(["-serial".to_owned(), format!("chardev:{name}")])
+}
+
+/// What writes to a descriptor that QEMU inherits. QEMU knows it as a set of descriptors, and appends, as a pipe cannot be
+/// truncated.
+fn channel(name: &str, fd: i32) -> [String; 4] {
     [
         "-add-fd".to_owned(),
         format!("fd={fd},set={fd}"),
         "-chardev".to_owned(),
         format!("file,id={name},path=/dev/fdset/{fd},append=on"),
-        "-serial".to_owned(),
-        format!("chardev:{name}"),
     ]
 }
 

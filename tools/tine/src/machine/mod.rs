@@ -19,6 +19,7 @@ use crate::figures;
 use crate::host;
 use crate::record::{Ending, Host, Record, SCHEMA, Time, Versions};
 use crate::setup::qemu::{self, Qemu};
+use crate::trace::Level;
 use crate::ui::Ui;
 use crate::workspace::Workspace;
 use accel::{Accelerator, Choice};
@@ -26,8 +27,11 @@ use anyhow::Result;
 use config::{Accel, Config, Tick};
 use formats::record::Event;
 use plan::{Plan, quoted};
+use std::fs::{self, File};
+use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
+use tempfile::NamedTempFile;
 use watch::{Ended, Seen};
 
 pub const DEFAULT_CONFIG: &str = "default";
@@ -47,6 +51,7 @@ pub struct Machine {
     profile: Profile,
     program: String,
     arguments: Vec<String>,
+    trace: Option<Level>,
     ui: Ui,
     measure_host: bool,
 }
@@ -112,6 +117,7 @@ impl Machine {
             profile: Profile::Release,
             program: figures::SPIN_PROGRAM.into(),
             arguments: Vec::new(),
+            trace: None,
             ui: Ui::Quiet,
             measure_host: false,
         }
@@ -203,6 +209,12 @@ impl Machine {
         self
     }
 
+    /// Notes what happens on its CPUs: see [`Outcome::trace`].
+    pub fn trace(mut self, level: Level) -> Self {
+        self.trace = Some(level);
+        self
+    }
+
     /// Tells the user what is done, and shows the machine's console as it comes.
     pub fn live(mut self) -> Self {
         self.ui = Ui::Talkative;
@@ -231,6 +243,7 @@ impl Machine {
             seed: self.seed.unwrap_or_else(|| fastrand::u64(1..1_000_000)),
             program: name.to_owned(),
             arguments: self.arguments.clone(),
+            trace: self.trace,
             changes: self.changes.iter().map(Change::option).collect(),
         };
         plan.check_policies()?;
@@ -287,14 +300,18 @@ impl Prepared {
         let cpus = self.plan.config.cpus as usize;
         let measure = || (measure_host && !in_turn).then(|| host::measure_parallelism(cpus));
         let before = measure();
-        let seen = watch::watch(self.command(), &self.plan.config.limits, ui == Ui::Talkative);
         let reproduce = self.plan.reproduce();
-        let seen = seen.map_err(|error| Failure::of_machine(Cause::Start(error), "", reproduce.clone()))?;
+        let start = |error| Failure::of_machine(Cause::Start(error), "", reproduce.clone());
+        let file = self.plan.trace.map(|_| NamedTempFile::new()).transpose().map_err(start)?;
+        let handle = file.as_ref().map(for_writing).transpose().map_err(start)?;
+        let limits = &self.plan.config.limits;
+        let seen = watch::watch(self.command(), limits, ui == Ui::Talkative, handle).map_err(start)?;
+        let trace = file.map(|file| fs::read(file.path())).transpose().map_err(start)?;
         match judge(&seen, &self.plan) {
             Ok(ending) => {
                 // Others may come and go while the machine runs.
                 let parallelism = before.zip(measure()).map(|(before, after)| (before + after) / 2.0);
-                Ok(self.outcome(seen, ending, parallelism))
+                Ok(Outcome { trace, ..self.outcome(seen, ending, parallelism) })
             }
             Err(cause) => Err(Failure::of_machine(cause, &seen.console, reproduce)),
         }
@@ -337,8 +354,13 @@ impl Prepared {
             events: seen.events,
             garbled: seen.garbled,
         };
-        Outcome { record, console: seen.console }
+        Outcome { record, console: seen.console, trace: None }
     }
+}
+
+/// QEMU takes no descriptor that can be read as well.
+fn for_writing(file: &NamedTempFile) -> io::Result<File> {
+    File::options().append(true).open(file.path())
 }
 
 /// How the machine ended by itself, or why that is not what happened.
@@ -364,6 +386,8 @@ pub struct Outcome {
     pub record: Record,
     /// Everything that the machine wrote to COM1.
     pub console: String,
+    /// What happened on the CPUs, in the kernel's own format, if that was wanted.
+    pub trace: Option<Vec<u8>>,
 }
 
 impl Outcome {

@@ -3,6 +3,7 @@
 use super::config::Config;
 use crate::build::Profile;
 use crate::names;
+use crate::trace::Level;
 use anyhow::{Result, bail};
 
 /// What is booted.
@@ -16,6 +17,8 @@ pub struct Plan {
     /// The name of a user program.
     pub program: String,
     pub arguments: Vec<String>,
+    /// Which events are traced.
+    pub trace: Option<Level>,
     /// The options of `tine run` that make `config` out of the one of that name.
     pub changes: Vec<String>,
 }
@@ -55,6 +58,7 @@ impl Plan {
         if !config.x2apic {
             words.push("x2apic=off".into());
         }
+        words.extend(self.trace.map(|level| format!("trace={level}")));
         words.extend((!config.append.is_empty()).then(|| config.append.clone()));
         words.push(format!("init=/bin/{}", self.program));
         if !self.arguments.is_empty() {
@@ -76,6 +80,7 @@ impl Plan {
             Profile::Checked => words.push("--checked".into()),
             Profile::Planted => words.push("--planted".into()),
         }
+        words.extend(self.trace.map(|level| format!("--trace tine.pftrace --trace-level {level}")));
         words.push(format!("--seed {}", self.seed));
         words.extend(["--".to_owned(), self.program.clone()]);
         words.extend(self.arguments.iter().map(|argument| quoted(argument)));
@@ -104,6 +109,7 @@ mod tests {
             seed: 7,
             program: "hello".into(),
             arguments: vec!["--name".into(), "two words".into()],
+            trace: None,
             changes: vec!["--append tick.storm=on".into()],
         }
     }

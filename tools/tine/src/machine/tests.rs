@@ -19,6 +19,7 @@ fn prepared(script: &str, qemu: &fake::Qemu) -> Prepared {
         seed: 7,
         program: "hello".into(),
         arguments: Vec::new(),
+        trace: None,
         changes: Vec::new(),
     };
     let none = PathBuf::from("/dev/null");

@@ -1,11 +1,12 @@
 //! Watches a machine from its start to its end: collects what it writes, and ends it when it is silent or late.
 
-use super::command::{COM1_FD, COM2_FD};
+use super::command::{COM1_FD, COM2_FD, TRACE_FD};
 use super::config::Limits;
 use crate::interrupt;
 use crate::process::Contained;
 use command_fds::{CommandFdExt, FdMapping};
 use formats::record::Event;
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -53,10 +54,10 @@ enum News {
 }
 
 /// Starts `command`, which must be QEMU with its serial ports at [`COM1_FD`] and [`COM2_FD`]. `live` also copies the
-/// console to standard output as it comes.
-pub fn watch(command: Command, limits: &Limits, live: bool) -> io::Result<Seen> {
+/// console to standard output as it comes. `trace` becomes [`TRACE_FD`].
+pub fn watch(command: Command, limits: &Limits, live: bool, trace: Option<File>) -> io::Result<Seen> {
     let started = Instant::now();
-    let (mut process, news) = start(command)?;
+    let (mut process, news) = start(command, trace)?;
     let mut seen = Notes { live, ..Notes::default() };
     let (boot, run) = (started + limits.boot(), started + limits.run());
     let ended = loop {
@@ -89,13 +90,14 @@ pub fn watch(command: Command, limits: &Limits, live: bool) -> io::Result<Seen> 
     Ok(seen.finish(ended, started.elapsed()))
 }
 
-fn start(mut command: Command) -> io::Result<(Contained, Receiver<News>)> {
+fn start(mut command: Command, trace: Option<File>) -> io::Result<(Contained, Receiver<News>)> {
     let (com1, com1_end) = io::pipe()?;
     let (com2, com2_end) = io::pipe()?;
-    let mappings = vec![
+    let mut mappings = vec![
         FdMapping { parent_fd: com1_end.into(), child_fd: COM1_FD },
         FdMapping { parent_fd: com2_end.into(), child_fd: COM2_FD },
     ];
+    mappings.extend(trace.map(|file| FdMapping { parent_fd: file.into(), child_fd: TRACE_FD }));
     command.fd_mappings(mappings).map_err(io::Error::other)?;
     let mut process =
         Contained::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()))?;
@@ -198,7 +200,7 @@ mod tests {
 
     fn watched(script: &str, limits: Limits) -> Seen {
         let fake = fake::Qemu::new(script);
-        watch(Command::new(fake.qemu().path), &limits, false).expect("the script starts")
+        watch(Command::new(fake.qemu().path), &limits, false, None).expect("the script starts")
     }
 
     const SHORT: Limits = Limits { boot_s: 1, run_s: 2 };
@@ -235,6 +237,6 @@ mod tests {
 
     #[test]
     fn a_qemu_that_cannot_be_started_is_an_error() {
-        assert!(watch(Command::new("/nonexistent/qemu"), &SHORT, false).is_err());
+        assert!(watch(Command::new("/nonexistent/qemu"), &SHORT, false, None).is_err());
     }
 }

@@ -1,12 +1,7 @@
-//! What happens on the CPUs, as the kernel and the simulator note it and the tools draw it.
-//!
-//! A trace is a header and then blocks, one CPU each; a block's events are in the order of time. All numbers are
-//! little-endian. [`Record`] is an event with its time, 32 bytes, so that a ring of them needs no framing.
+//! The events.
 
 use crate::{CpuId, ThreadId};
-
-/// The version of this format.
-pub const VERSION: u32 = 1;
+use core::fmt;
 
 /// Why a thread left its CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +13,11 @@ pub enum Left {
     Exited,
     /// It was the idle thread.
     Idle,
+}
+
+impl Left {
+    /// All of them, in the order of their codes.
+    pub const ALL: [Self; 5] = [Self::Preempted, Self::Yielded, Self::Slept, Self::Exited, Self::Idle];
 }
 
 /// Why a thread went to another CPU.
@@ -34,6 +34,20 @@ pub enum Moved {
     Offline,
 }
 
+impl Moved {
+    /// All of them, in the order of their codes.
+    pub const ALL: [Self; 8] = [
+        Self::Fork,
+        Self::Exec,
+        Self::Wake,
+        Self::Steal,
+        Self::Pull,
+        Self::Push,
+        Self::Affinity,
+        Self::Offline,
+    ];
+}
+
 /// What a tick decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -44,6 +58,52 @@ pub enum Ticked {
     /// No progress since dispatch.
     Spared,
     Rearmed,
+}
+
+impl Ticked {
+    /// All of them, in the order of their codes.
+    pub const ALL: [Self; 4] = [Self::Charged, Self::Granted, Self::Spared, Self::Rearmed];
+}
+
+/// The name of a thread: at most 16 bytes, as `comm` of Linux (man 5 proc_pid_comm).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Name([u8; Self::CAPACITY]);
+
+impl Name {
+    pub const CAPACITY: usize = 16;
+
+    /// The name, cut off where it gets too long, or at its first zero byte.
+    pub fn new(name: &[u8]) -> Self {
+        let mut bytes = [0; Self::CAPACITY];
+        for (to, from) in bytes.iter_mut().zip(name.iter().take_while(|byte| **byte != 0)) {
+            *to = *from;
+        }
+        Self(bytes)
+    }
+
+    pub(super) const fn padded(&self) -> &[u8; Self::CAPACITY] {
+        &self.0
+    }
+
+    /// Its bytes, without padding.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.bytes().utf8_chunks().try_for_each(|chunk| {
+            f.write_str(chunk.valid())?;
+            if chunk.invalid().is_empty() { Ok(()) } else { f.write_str("\u{fffd}") }
+        })
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{self}`")
+    }
 }
 
 /// One event on one CPU.
@@ -61,10 +121,16 @@ pub enum Event {
         to: CpuId,
         waiting: u32,
     },
-    /// A new thread may run.
-    Fork {
-        parent_cpu: CpuId,
+    /// A thread was made, in `process`, by `parent`; 0 stands for the kernel.
+    Born {
         thread: ThreadId,
+        process: u32,
+        parent: ThreadId,
+    },
+    /// The thread bears this name from now on.
+    Named {
+        thread: ThreadId,
+        name: Name,
     },
     Migrate {
         thread: ThreadId,
@@ -122,11 +188,17 @@ pub enum Event {
         rip: u64,
         cr3: u64,
     },
-    /// A spin lock was waited for.
+    /// A spin lock was waited for until now. `rank` tells which kind of lock: the numbers are the kernel's.
     Contended {
         rank: u32,
         nanoseconds: u64,
     },
+    /// An interrupt came in.
+    Interrupt {
+        vector: u8,
+    },
+    /// The CPU has nothing to do and waits for an interrupt.
+    Halt,
     /// An instruction of a thread that is single-stepped.
     Step {
         thread: ThreadId,
