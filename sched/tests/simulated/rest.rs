@@ -44,7 +44,7 @@ impl Machine {
     }
 
     /// Goes on until no CPU has a reason to do anything.
-    fn come_to_rest(&mut self) -> Check {
+    pub fn come_to_rest(&mut self) -> Check {
         let cpus: Vec<_> = self.cpu_ids().collect();
         for round in 0.. {
             ensure!(round < 1_000, "the machine does not come to rest");
