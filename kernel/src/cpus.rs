@@ -77,7 +77,16 @@ pub fn topology() -> &'static Topology {
 /// A CPU that is taken offline stays in here: it runs no threads, and serves interrupts and its sleepers' deadlines.
 pub fn idle(mut each_time: impl FnMut()) -> ! {
     let here = arch::cpu::id();
-    bring_online(here);
+    core().bring_online(
+        here,
+        NewThread {
+            id: formats::ThreadId(0),
+            kind: Kind::Idle,
+            affinity: CpuSet::of(here),
+            policy: Policy::default(),
+            task: Arc::new(IdleTask::here()),
+        },
+    );
     loop {
         arch::interrupts::disable();
         if core().needs_reschedule(here) {
@@ -86,7 +95,6 @@ pub fn idle(mut each_time: impl FnMut()) -> ! {
             continue;
         }
         arch::interrupts::enable();
-        hotplug::come_back_if_wanted(here);
         each_time();
         arch::interrupts::disable();
         if !core().needs_reschedule(here) {
@@ -95,18 +103,6 @@ pub fn idle(mut each_time: impl FnMut()) -> ! {
             arch::interrupts::wait();
         }
     }
-}
-
-/// What runs on this CPU becomes its idle thread.
-fn bring_online(here: CpuId) {
-    let idle = NewThread {
-        id: formats::ThreadId(0),
-        kind: Kind::Idle,
-        affinity: CpuSet::of(here),
-        policy: Policy::default(),
-        task: Arc::new(IdleTask::here()),
-    };
-    core().bring_online(here, idle);
 }
 
 /// Waits until `count` CPUs take part.

@@ -3,16 +3,15 @@
 //! A CPU that is offline runs no threads. It stays in its idle loop with interrupts on: it answers TLB shootdowns, and wakes
 //! (elsewhere) those threads that began to sleep on it. The boot CPU always stays, as it concludes the run.
 
-use super::{bring_online, core};
+use super::core;
 use crate::errno::Errno;
 use crate::lock::{Lock, rank};
 use crate::task::Current;
-use arch::vectors;
 use formats::{CpuId, CpuSet};
 use sched::{Kind, Leave};
 
-/// The CPUs that are offline and have been told to come back. Held also while any CPU goes or comes.
-static COMING: Lock<CpuSet, { rank::HOTPLUG }> = Lock::new(CpuSet::EMPTY);
+/// Held while a CPU goes or comes.
+static ONE_AT_A_TIME: Lock<(), { rank::HOTPLUG }> = Lock::new(());
 
 /// The CPUs that there could be.
 pub fn possible() -> CpuSet {
@@ -24,9 +23,9 @@ pub fn present() -> CpuSet {
     possible().iter().filter(|cpu| arch::apic::id_of(*cpu).is_some()).collect()
 }
 
-/// Whether `cpu` takes part in the scheduling, or has been told to.
+/// Whether `cpu` takes part in the scheduling.
 pub fn is_online(cpu: CpuId) -> bool {
-    core().machine().is_online(cpu) || COMING.lock().contains(cpu)
+    core().machine().is_online(cpu)
 }
 
 /// Whether [`set_online`] may be asked to take it offline.
@@ -34,51 +33,30 @@ pub fn can_leave(cpu: CpuId) -> bool {
     cpu != CpuId::BOOT
 }
 
-/// Sends `cpu` offline, or tells it to come back. It may take a moment until that is done: [`settle`].
+/// Sends `cpu` offline, or lets it take part again. Threads that run there at this moment leave soon: [`settle`].
 ///
 /// # Errors
-/// `EBUSY` for the boot CPU, and for a CPU where threads of the deadline class have reserved time.
+/// `EBUSY` for the boot CPU, and for a CPU where threads of the deadline class have reserved time; `ENODEV` for one that
+/// did not start.
 pub fn set_online(cpu: CpuId, online: bool) -> Result<(), Errno> {
-    let mut coming = COMING.lock();
-    let is_online = core().machine().is_online(cpu);
+    let _alone = ONE_AT_A_TIME.lock();
+    if !present().contains(cpu) {
+        return Err(Errno::ENODEV);
+    }
     match online {
-        true if !is_online => {
-            coming.insert(cpu);
-            drop(coming);
-            arch::apic::send(cpu, vectors::RESCHEDULE);
-        }
-        false if is_online => {
-            if !can_leave(cpu) || core().booked_bandwidth(cpu) > 0 {
-                return Err(Errno::EBUSY);
-            }
-            core().take_offline(cpu, arch::cpu::id());
-        }
-        // One that was on its way back stays away.
-        false => coming.remove(cpu),
-        true => {}
+        _ if online == is_online(cpu) => {}
+        true => core().set_online(cpu, arch::cpu::id()),
+        false if !can_leave(cpu) || core().booked_bandwidth(cpu) > 0 => return Err(Errno::EBUSY),
+        false => core().take_offline(cpu, arch::cpu::id()),
     }
     Ok(())
 }
 
-/// Waits until no thread runs on `cpu` any more, or until it takes part again, whichever was asked for last.
+/// Waits until no thread runs on `cpu` any more, unless it is online.
 pub fn settle(cpu: CpuId, current: &Current) {
-    let is_under_way = || match core().machine().is_online(cpu) {
-        true => false,
-        false => COMING.lock().contains(cpu) || core().current(cpu).kind() != Kind::Idle,
-    };
-    while is_under_way() && !current.task.is_exiting() {
+    let is_leaving =
+        || present().contains(cpu) && !is_online(cpu) && core().current(cpu).kind() != Kind::Idle;
+    while is_leaving() && !current.task.is_exiting() {
         current.schedule(Leave::Yield);
-    }
-}
-
-/// Lets `here`, the CPU that calls from its idle loop, take part again if it has been told to.
-pub(super) fn come_back_if_wanted(here: CpuId) {
-    if core().machine().is_online(here) {
-        return;
-    }
-    let mut coming = COMING.lock();
-    if coming.contains(here) {
-        bring_online(here);
-        coming.remove(here);
     }
 }

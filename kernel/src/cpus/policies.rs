@@ -12,9 +12,10 @@ use spin::Once;
 /// What was changed so far. Held during each change, so that changes follow each other.
 static SWAPS: Once<Lock<Swaps, { rank::POLICIES }>> = Once::new();
 
-/// Before there are threads: the histogram's memory must not count as a leak of the first program.
+/// Before there are threads: what this allocates must not count as a leak of the first program.
 pub(super) fn init() {
     SWAPS.call_once(|| Lock::new(Swaps::default()));
+    core().make_balancers();
 }
 
 fn swaps() -> &'static Lock<Swaps, { rank::POLICIES }> {
@@ -35,9 +36,9 @@ pub fn balancer() -> &'static balance::Entry {
 /// When the scheduler does not know it.
 pub fn set_order(entry: &'static order::Entry) -> Result<(), Unknown> {
     let mut swaps = swaps().lock();
-    let pause = core().set_order(entry, arch::cpu::id())?;
+    let pauses = &mut swaps.pause_ns;
+    core().set_order_measured(entry, arch::cpu::id(), &mut |pause| pauses.record(pause.as_ticks()))?;
     swaps.orders += 1;
-    swaps.pause_ns.record(pause.as_ticks());
     Ok(())
 }
 

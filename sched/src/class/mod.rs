@@ -19,6 +19,8 @@ pub(crate) struct Classes {
     deadline: Deadline,
     real_time: RealTime,
     fair: Box<dyn RunQueue>,
+    /// The order before `fair`, while threads still wait in it.
+    leaving: Option<Box<dyn RunQueue>>,
     fair_waiting: usize,
     real_time_waiting: usize,
     /// Which order `fair` is, counted from 0 at the start of the machine.
@@ -31,6 +33,7 @@ impl Classes {
             deadline: Deadline::default(),
             real_time: RealTime::new(),
             fair: (order.new)(config),
+            leaving: None,
             fair_waiting: 0,
             real_time_waiting: 0,
             order_version,
@@ -101,7 +104,7 @@ impl Classes {
             self.real_time_waiting -= 1;
             return Some(found);
         }
-        let found = self.fair.dequeue(id)?;
+        let found = self.fair.dequeue(id).or_else(|| self.leaving.as_mut()?.dequeue(id))?;
         self.left_fair(&found);
         Some(found)
     }
@@ -136,9 +139,22 @@ impl Classes {
                 return None;
             }
         }
-        let picked = self.fair.pick(current.filter(|_| class == Some(Class::Fair)), now);
+        let fair_current = current.filter(|_| class == Some(Class::Fair));
+        let picked = self.fair.pick(fair_current, now).or_else(|| match current {
+            Some(_) => None,
+            None => self.pick_leaving(now),
+        });
         self.fair_waiting -= usize::from(picked.is_some());
         picked
+    }
+
+    /// Nobody waits in the order in force: one that still waits in the one before.
+    fn pick_leaving(&mut self, now: Instant) -> Option<Runnable> {
+        let mut picked = take_any(self.leaving.as_mut()?, now)?;
+        picked.entity().refresh_order(self.order_version);
+        picked.competes.set(true);
+        self.fair.adopt(&picked);
+        Some(picked)
     }
 
     /// Whether the real-time class has used its share of the second, and a fair thread wants the rest. A thread of `running`
@@ -154,7 +170,7 @@ impl Classes {
             self.real_time_waiting -= 1;
             return Some(given);
         }
-        let given = self.fair.give(to)?;
+        let given = self.fair.give(to).or_else(|| self.leaving.as_mut()?.give(to))?;
         self.left_fair(&given);
         Some(given)
     }
@@ -168,7 +184,8 @@ impl Classes {
             self.real_time_waiting -= 1;
             return Some(evicted);
         }
-        let evicted = self.fair.pick(None, now)?;
+        let leaving = &mut self.leaving;
+        let evicted = take_any(&mut self.fair, now).or_else(|| take_any(leaving.as_mut()?, now))?;
         self.fair_waiting -= 1;
         self.depart(&evicted);
         Some(evicted)
@@ -259,34 +276,48 @@ impl Classes {
         self.deadline.each(visit);
         self.real_time.each(visit);
         self.fair.each(visit);
+        if let Some(leaving) = &self.leaving {
+            leaving.each(visit);
+        }
     }
 
-    /// Goes on under another order; all that wait, wait in it. Returns the old one, empty, to be dropped elsewhere.
-    pub fn change_order(
-        &mut self,
-        mut new: Box<dyn RunQueue>,
-        version: u32,
-        now: Instant,
-    ) -> Box<dyn RunQueue> {
+    /// Goes on under another order. Those that wait in the old one stay there until they are
+    /// [moved over](Self::move_over), or picked because nobody waits in the new one.
+    pub fn change_order(&mut self, new: Box<dyn RunQueue>, version: u32) {
+        debug_assert!(self.leaving.is_none(), "one change follows the other");
         self.order_version = version;
-        loop {
-            let picked = self.fair.pick(None, now).or_else(|| {
-                // An order that is replaced because it starves a thread would not pick that now either.
-                let mut left = None;
-                self.fair.each(&mut |entity| left = Some(entity.id()));
-                self.fair.dequeue(left?)
-            });
-            let Some(mut thread) = picked else { break };
-            thread.entity().refresh_order(version);
+        self.leaving = Some(core::mem::replace(&mut self.fair, new));
+    }
+
+    /// Moves up to `most` threads from the old order to the new one. Returns the old one when it is empty.
+    pub fn move_over(&mut self, most: usize, now: Instant) -> Option<Box<dyn RunQueue>> {
+        for _ in 0..most {
+            let picked = take_any(self.leaving.as_mut()?, now);
+            let Some(mut thread) = picked else { return self.leaving.take() };
+            thread.entity().refresh_order(self.order_version);
             thread.competes.set(true);
-            new.enqueue(thread, Enqueue::Order, now);
+            self.fair.enqueue(thread, Enqueue::Order, now);
         }
-        core::mem::replace(&mut self.fair, new)
+        None
+    }
+
+    /// Whether threads wait in an old order.
+    pub fn is_changing(&self) -> bool {
+        self.leaving.is_some()
     }
 
     pub fn order_version(&self) -> u32 {
         self.order_version
     }
+}
+
+/// A thread that waits, whether it is due or not: an order that starves a thread would not pick that.
+fn take_any(order: &mut Box<dyn RunQueue>, now: Instant) -> Option<Runnable> {
+    order.pick(None, now).or_else(|| {
+        let mut left = None;
+        order.each(&mut |entity| left = Some(entity.id()));
+        order.dequeue(left?)
+    })
 }
 
 fn stopped_competing(thread: &Entity) {

@@ -38,6 +38,9 @@ impl<L: lock_api::RawMutex> Cpu<L> {
 /// What a CPU's lock guards.
 pub(super) struct Queue {
     classes: Classes,
+    first: FirstOrder,
+    /// The number of the last change of the order here.
+    pub last_change: u32,
     /// The weights of those that wait, added up.
     weight: u64,
     /// How many of those that wait any CPU may take.
@@ -58,10 +61,21 @@ pub(super) struct Queue {
     pub delays: Delays,
 }
 
+/// Where the order is with which a queue was made.
+enum FirstOrder {
+    InForce,
+    /// Threads that wait in it are being moved over to another.
+    Leaving,
+    /// It is empty, and kept.
+    Kept(Box<dyn RunQueue>),
+}
+
 impl Queue {
     fn new(config: &Config) -> Self {
         Self {
             classes: Classes::new(config.order, config, 0),
+            first: FirstOrder::InForce,
+            last_change: 0,
             weight: 0,
             free: 0,
             leaving: false,
@@ -258,19 +272,40 @@ impl Queue {
         self.export(cpu, machine);
     }
 
-    pub fn order_version(&self) -> u32 {
-        self.classes.order_version()
-    }
-
-    /// Goes on under another order. Returns the old one.
-    pub fn change_order(&mut self, new: Box<dyn RunQueue>, version: u32, now: Instant) -> Box<dyn RunQueue> {
-        let old = self.classes.change_order(new, version, now);
+    /// Goes on under another order, the version after the present one; `None`: under the one with which the queue was made.
+    /// Those that wait are [moved over](Self::move_over) next.
+    pub fn change_order(&mut self, new: Option<Box<dyn RunQueue>>, now: Instant) {
+        let (next, first) = match (new, core::mem::replace(&mut self.first, FirstOrder::InForce)) {
+            (Some(new), FirstOrder::InForce) => (new, FirstOrder::Leaving),
+            (Some(new), first) => (new, first),
+            (None, FirstOrder::Kept(first)) => (first, FirstOrder::InForce),
+            (None, _) => return,
+        };
+        self.first = first;
+        let version = self.classes.order_version() + 1;
+        self.classes.change_order(next, version);
         if self.current.as_deref().is_some_and(|current| current.policy().class() == Class::Fair) {
             self.readopt(now);
         }
-        old
+    }
+
+    /// Moves up to `most` of those that wait in the old order to the new one. `Err` while there are more; else what is to be
+    /// dropped when the lock is not held any more.
+    pub fn move_over(&mut self, most: usize, now: Instant) -> Result<Option<Box<dyn RunQueue>>, More> {
+        if !self.classes.is_changing() {
+            return Ok(None);
+        }
+        let old = self.classes.move_over(most, now).ok_or(More)?;
+        if matches!(self.first, FirstOrder::Leaving) {
+            self.first = FirstOrder::Kept(old);
+            return Ok(None);
+        }
+        Ok(Some(old))
     }
 }
+
+/// More threads wait in the old order.
+pub(super) struct More;
 
 impl<P: Platform> Core<P> {
     /// Accounts the current thread's time up to `now`.

@@ -199,5 +199,31 @@ impl<P: Platform> Core<P> {
         self.plan_balance(cpu, here);
         // It becomes one of the idle CPUs, which are called when work waits, by looking for work once.
         self.call(cpu, here);
+        for other in self.machine.online().iter().filter(|other| *other != cpu) {
+            self.send_home(other, here);
+        }
+    }
+
+    /// Moves those away from `cpu` that are there only because no CPU was online where they may run.
+    fn send_home(&self, cpu: CpuId, here: CpuId) {
+        loop {
+            let mut queue = self.lock(cpu);
+            let mut stray = None;
+            queue.each(&mut |entity| {
+                if !self.may_stay(entity.thread(), cpu, true) {
+                    stray = Some(entity.id());
+                }
+            });
+            let is_stray = !queue.current().is_idle() && !self.may_stay(queue.current().thread(), cpu, true);
+            let token = stray.and_then(|id| queue.remove(cpu, id, &self.machine));
+            drop(queue);
+            let Some(token) = token else {
+                if is_stray {
+                    self.call(cpu, here);
+                }
+                return;
+            };
+            self.settle_in(token, Placement::Move, Cause::Affinity, Enqueue::Migrate, here);
+        }
     }
 }

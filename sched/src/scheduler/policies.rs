@@ -28,6 +28,8 @@ const REPAIRS: u64 = 1_000;
 
 /// In which part of a tick a more urgent thread looks again whether a new one has retired an instruction.
 const HELD: u32 = 16;
+/// How many threads go over to another order at a time, under the lock of their queue: the fewer, the shorter the pause.
+const MOVED_AT_ONCE: usize = 1;
 
 /// What takes over from a policy that failed.
 const FALLBACK_ORDER: &order::Entry = &order::ROUND_ROBIN;
@@ -152,6 +154,13 @@ fn index_of<T>(all: &mut alloc::vec::Vec<&'static T>, wanted: &'static T) -> usi
 }
 
 impl<P: Platform> Core<P> {
+    /// Makes all balancers now, so that changing them later needs no memory.
+    pub fn make_balancers(&self) {
+        for slot in &self.policies.balancers {
+            slot.policy(&self.config);
+        }
+    }
+
     fn slot(&self) -> &Slot {
         &self.policies.balancers[self.policies.balancer.load(Relaxed)]
     }
@@ -272,39 +281,81 @@ impl<P: Platform> Core<P> {
         }
     }
 
-    /// Puts another order in force: all that wait go over to it, CPU by CPU, each under its lock. Returns the longest time
-    /// that a queue was locked for it.
+    /// Puts another order in force, CPU by CPU: from then on threads join the new one, and those that wait go over to it, a
+    /// few at a time. Returns the longest time that a queue was locked for it. The queues with which the CPUs were made are
+    /// kept for the return to their order, so that the memory in use is then what it was.
     ///
     /// # Errors
     /// As [`set_balancer`](Self::set_balancer).
     pub fn set_order(&self, entry: &'static order::Entry, here: CpuId) -> Result<Duration, Unknown> {
+        let mut longest = Duration::from_ticks(0);
+        self.set_order_measured(entry, here, &mut |pause| longest = longest.max(pause))?;
+        Ok(longest)
+    }
+
+    /// As [`set_order`](Self::set_order); tells `pause` each time that a queue was locked for it.
+    ///
+    /// # Errors
+    /// As [`set_balancer`](Self::set_balancer).
+    pub fn set_order_measured(
+        &self,
+        entry: &'static order::Entry,
+        here: CpuId,
+        pause: &mut dyn FnMut(Duration),
+    ) -> Result<(), Unknown> {
         let orders = &self.policies.orders;
         let index = orders.iter().position(|known| core::ptr::eq(*known, entry)).ok_or(Unknown)?;
         let next = |order: u64| ((order >> 32) + 1) << 32 | index as u64;
-        let change = self.policies.order.fetch_update(SeqCst, SeqCst, |order| Some(next(order)));
-        let version = (next(change.unwrap_or(0)) >> 32) as u32;
-        let mut longest = Duration::from_ticks(0);
+        let before = self.policies.order.fetch_update(SeqCst, SeqCst, |order| Some(next(order)));
+        let change = (next(before.unwrap_or(0)) >> 32) as u32;
         for cpu in CpuId::first(self.cpus.len()) {
-            let new = (entry.new)(&self.config.of_cpu(cpu));
-            let mut queue = self.lock(cpu);
-            if queue.order_version() > version {
-                continue;
-            }
-            let begun = self.platform.now();
-            if queue.current.is_some() {
-                self.settle(cpu, &mut queue, begun);
-            }
-            let old = queue.change_order(new, version, begun);
-            drop(queue);
-            longest = longest.max(since(self.platform.now(), begun));
-            drop(old);
+            self.change_order_on(cpu, entry, change, pause);
             if self.machine.is_online(cpu) {
                 // Its timer may be armed for a slice that is another one now.
                 self.call(cpu, here);
             }
         }
         self.platform.trace(here, || Event::Policy { order: true, number: index as u32 });
-        Ok(longest)
+        Ok(())
+    }
+
+    /// `change` numbers the changes; one that has been overtaken by a later one does nothing.
+    fn change_order_on(
+        &self,
+        cpu: CpuId,
+        entry: &'static order::Entry,
+        change: u32,
+        pause: &mut dyn FnMut(Duration),
+    ) {
+        let is_first = core::ptr::eq(entry, self.config.order);
+        let new = (!is_first).then(|| (entry.new)(&self.config.of_cpu(cpu)));
+        let mut queue = self.lock(cpu);
+        if queue.last_change > change {
+            return;
+        }
+        queue.last_change = change;
+        let begun = self.platform.now();
+        // Another CPU may be in the middle of a change.
+        let unfinished = queue.move_over(usize::MAX, begun);
+        if queue.current.is_some() {
+            self.settle(cpu, &mut queue, begun);
+        }
+        queue.change_order(new, begun);
+        let lasted = since(self.platform.now(), begun);
+        drop(queue);
+        drop(unfinished);
+        pause(lasted);
+        loop {
+            let mut queue = self.lock(cpu);
+            let begun = self.platform.now();
+            let moved = queue.move_over(MOVED_AT_ONCE, begun);
+            let lasted = since(self.platform.now(), begun);
+            drop(queue);
+            pause(lasted);
+            if moved.is_ok() {
+                return;
+            }
+        }
     }
 
     fn all_repairs(&self) -> u64 {

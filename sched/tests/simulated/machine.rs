@@ -289,6 +289,14 @@ impl Machine {
         self.check()
     }
 
+    /// What runs on `here` calls the kernel, which calls the core.
+    pub fn system_call<T>(&mut self, here: CpuId, call: impl FnOnce(&Core<Sim>) -> T) -> Result<T, String> {
+        self.enter(here)?;
+        let answer = call(&self.core);
+        self.check()?;
+        Ok(answer)
+    }
+
     fn leave(&mut self, cpu: CpuId, why: Leave) -> Check {
         self.enter(cpu)?;
         if self.running(cpu).is_none() {

@@ -8,6 +8,7 @@ mod classes;
 mod conformance;
 mod first_tick;
 mod laboratory;
+mod live;
 mod machine;
 mod mutants;
 mod orders;

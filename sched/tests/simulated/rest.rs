@@ -45,7 +45,7 @@ impl Machine {
     }
 
     /// Goes on until no CPU has a reason to do anything.
-    fn come_to_rest(&mut self) -> Check {
+    pub fn come_to_rest(&mut self) -> Check {
         let cpus: Vec<_> = self.cpu_ids().collect();
         self.fire_events();
         for round in 0.. {

@@ -8,7 +8,7 @@ use tests::{Require, Step, run, sequence, steps};
 use tine::{Machine, machine};
 
 /// What is compared. Programs print nothing that differs from run to run, unless they are told to be verbose.
-const COMMANDS: [&str; 26] = [
+const COMMANDS: [&str; 28] = [
     "hello",
     "hello Tine",
     "true_program",
@@ -35,6 +35,8 @@ const COMMANDS: [&str; 26] = [
     "message_storm --threads",
     "one_instruction",
     "kill_running",
+    "hot_swap --threads 40",
+    "cpu_hotplug",
 ];
 
 /// Programs whose output is figures, or which are used to run the others.

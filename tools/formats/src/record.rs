@@ -86,7 +86,7 @@ pub struct Scheduler {
 pub struct Swaps {
     pub balancers: u64,
     pub orders: u64,
-    /// The longest time that a queue was locked, for each change of the order.
+    /// Each time that a queue was locked for a change of the order, thread by thread: how long.
     pub pause_ns: Histogram,
 }
 

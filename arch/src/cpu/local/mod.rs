@@ -5,7 +5,9 @@
 //! [`PerCpu`](super::PerCpu).
 
 use crate::sync::rank::Held;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+#[cfg(target_os = "none")]
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicBool, AtomicU32};
 
 /// What locks and interrupts count. Written by its CPU only; an interrupt handler leaves it as it found it,
 /// so plain loads and stores are enough.
@@ -19,6 +21,7 @@ pub(crate) struct Counters {
     pub irqs_were_enabled: AtomicBool,
     pub held: Held,
     /// Where the innermost guarded call on this CPU goes on when it is abandoned; 0: there is none.
+    #[cfg(target_os = "none")]
     pub guard: AtomicU64,
 }
 
@@ -29,6 +32,7 @@ impl Counters {
             irq_locks: AtomicU32::new(0),
             irqs_were_enabled: AtomicBool::new(false),
             held: Held::new(),
+            #[cfg(target_os = "none")]
             guard: AtomicU64::new(0),
         }
     }

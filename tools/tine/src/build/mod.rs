@@ -28,6 +28,8 @@ pub enum Profile {
     Release,
     /// Like release, with debug assertions and overflow checks.
     Checked,
+    /// Like release, with the policies that are wrong on purpose (`sched/src/planted.rs`).
+    Planted,
 }
 
 impl Profile {
@@ -35,6 +37,15 @@ impl Profile {
         match self {
             Self::Release => "release",
             Self::Checked => "checked",
+            Self::Planted => "planted",
+        }
+    }
+
+    /// What Cargo is told besides the profile.
+    fn features(self) -> &'static [&'static str] {
+        match self {
+            Self::Release | Self::Checked => &[],
+            Self::Planted => &["--features", "tine-kernel/planted"],
         }
     }
 }
@@ -72,7 +83,7 @@ fn build(workspace: &Workspace, profile: Profile, ui: Ui) -> Result<Guest> {
     let target = setup::target::ensure_kernel(workspace, ui)?;
     setup::target::ensure_user(ui)?;
     let mut kernel = kernel_cargo(workspace, &target, "build");
-    let mut made = cargo::build(kernel.args(["--profile", profile.name()]), ui)?;
+    let mut made = cargo::build(kernel.args(["--profile", profile.name()]).args(profile.features()), ui)?;
     let (kernel, loader) = (take(&mut made, KERNEL)?, take(&mut made, LOADER)?);
     let programs = cargo::build(&mut user_cargo(workspace), ui).map_err(setup::libc::explain)?;
     let initramfs = workspace.guest_target().join(profile.name()).with_extension("cpio");

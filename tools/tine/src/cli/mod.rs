@@ -174,6 +174,9 @@ struct MachineOptions {
     /// Build the kernel with its debug assertions.
     #[arg(long)]
     checked: bool,
+    /// Build the kernel with policies that are wrong on purpose, named `planted_…`, to see how they are noticed.
+    #[arg(long, conflicts_with = "checked")]
+    planted: bool,
     /// The program to run, and its arguments. Default: fork_spin_stress.
     #[arg(last = true, value_name = "PROGRAM ARGS")]
     program: Vec<String>,

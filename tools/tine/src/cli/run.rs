@@ -48,6 +48,9 @@ impl MachineOptions {
         if self.checked {
             change(&|machine| machine.checked());
         }
+        if self.planted {
+            change(&|machine| machine.planted());
+        }
         if let Some((program, arguments)) = self.program.split_first() {
             change(&|machine| machine.program(program).args(arguments));
         }

@@ -191,6 +191,12 @@ impl Machine {
         self
     }
 
+    /// With the kernel that has policies that are wrong on purpose.
+    pub fn planted(mut self) -> Self {
+        self.profile = Profile::Planted;
+        self
+    }
+
     /// The user program to run, by its name.
     pub fn program(mut self, name: impl Into<String>) -> Self {
         self.program = name.into();

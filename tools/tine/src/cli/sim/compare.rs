@@ -13,6 +13,9 @@ use formats::record::{CpuStats, Scheduler};
 use sched::Topology;
 use std::fs;
 
+/// What a CPU has counted of one thing.
+type Count = fn(&CpuStats) -> u64;
+
 /// Prints the differences.
 pub fn compare(options: &SimOptions) -> Result<()> {
     let record = match &options.against {
@@ -116,7 +119,7 @@ fn difference(record: &Record, setup: &Setup, run: &Run) -> Result<String> {
             }
         }
     }
-    let counts: [(&str, fn(&CpuStats) -> u64); 4] = [
+    let counts: [(&str, Count); 4] = [
         ("switches", |cpu| cpu.switches),
         ("preemptions", |cpu| cpu.preemptions),
         ("migrations", |cpu| cpu.migrations_in),
