@@ -10,8 +10,10 @@
 //! - At most one lock is held at a time, and no policy that looks at the machine is called with it.
 //! - Whoever holds a token in hand writes [`Thread::cpu`] before it locks the destination, and reads the affinity
 //!   after. [`Core::set_affinity`] writes the affinity and then reads `cpu`. One of the two sees the other.
-//! - A CPU enters the idle mask before it looks at the queues of others for the last time; whoever makes a thread
-//!   wait looks at the idle mask afterwards. One of the two sees the other.
+//!   [`Core::set_policy`] does the same with the policy.
+//! - A CPU enters the idle mask before it looks at the queues of others for the last time, and before its idle thread
+//!   begins to run; whoever makes a thread wait looks at the idle mask afterwards. One of the two sees the other.
+//! - Whoever has looked at the queues of others and found something passes the call on.
 
 mod cpu;
 mod moving;

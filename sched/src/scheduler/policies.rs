@@ -397,29 +397,16 @@ impl<P: Platform> Core<P> {
         })
     }
 
-    /// For how long threads have waited while CPUs idled that could have run them, if that is beyond what may be. The
-    /// measure of violations alone does not say: it also counts CPUs where none of those threads may run.
+    /// For how long threads have waited while CPUs idled that could have run them, if that is beyond what may be. A
+    /// violation may be a chain of short ones that look like one: it must be there at each audit.
     fn wasted(&self, now: Instant) -> Option<Duration> {
         let audits = &self.policies.idle_audits;
-        let lasted = self.machine.violations.present(now).filter(|_| self.is_idle_cpu_wanted());
+        let lasted = self.machine.violations.present(now).filter(|_| self.wastes());
         if lasted.is_none() {
             audits.store(0, Relaxed);
         }
         let lasted = lasted?;
         (audits.fetch_add(1, Relaxed) + 1 >= IDLE_AUDITS && lasted > IDLENESS).then_some(lasted)
-    }
-
-    fn is_idle_cpu_wanted(&self) -> bool {
-        let idle = self.machine.idle();
-        !idle.is_empty()
-            && self.machine.loaded().iter().any(|cpu| {
-                let mut wanted = false;
-                self.lock(cpu).each(&mut |entity| {
-                    let fair = entity.policy().class() == crate::Class::Fair;
-                    wanted |= fair && !entity.thread().affinity().and(&idle).is_empty();
-                });
-                wanted
-            })
     }
 
     /// Replaces a policy that has failed by one that is known to work.

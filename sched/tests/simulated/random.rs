@@ -157,7 +157,7 @@ pub fn one_run(topology: Topology, config: Config, seed: u64) -> Check {
     let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), rng);
     let ops =
         proptest::collection::vec(op(), 60..300).new_tree(&mut runner).map_err(|why| why.to_string())?;
-    holds(topology, config, &ops.current(), true)
+    holds(topology, config, &ops.current(), false)
 }
 
 proptest! {
