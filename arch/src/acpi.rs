@@ -1,27 +1,21 @@
-//! What the firmware's ACPI tables say about processors and timers.
+//! What the firmware's ACPI tables say about processors, memory nodes and timers.
 //!
-//! Reads the static tables only (MADT, HPET, FADT); runs no AML. Needs the heap, and a way to reach physical memory that the
+//! Reads the static tables only (MADT, SRAT, SLIT, HPET, FADT); runs no AML. Needs the heap, and a way to reach physical memory that the
 //! loader need not have mapped.
 
+use crate::numa::Nodes;
 use acpi::address::AddressSpace;
 use acpi::fadt::Fadt;
 use acpi::hpet::HpetInfo;
 use acpi::madt::{Madt, MadtEntry};
-use acpi::{AcpiError, AcpiHandler, AcpiTables, PhysicalMapping};
+use acpi::sdt::{SdtHeader, Signature};
+use acpi::{AcpiError, AcpiHandler, AcpiTable, AcpiTables, PhysicalMapping};
 use alloc::vec::Vec;
 use core::fmt;
 use core::ptr::NonNull;
 use x86_64::{PhysAddr, VirtAddr};
 
-/// The number by which a local APIC is addressed. Not dense, and beyond 254 only with x2APIC.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ApicId(pub u32);
-
-impl fmt::Debug for ApicId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "APIC {}", self.0)
-    }
-}
+pub use crate::topology::ApicId;
 
 /// The machine as its firmware describes it.
 #[derive(Debug, Clone)]
@@ -33,6 +27,8 @@ pub struct Machine {
     /// Where the registers of the high-precision event timer are.
     pub hpet: Option<PhysAddr>,
     pub pm_timer: Option<PmTimer>,
+    /// Which processors share memory.
+    pub nodes: Nodes,
 }
 
 /// The ACPI power-management timer: a counter at 3.579545 MHz.
@@ -101,6 +97,7 @@ pub unsafe fn read(rsdp: PhysAddr, map: &dyn Fn(PhysAddr, usize) -> VirtAddr) ->
         local_apic: PhysAddr::new_truncate(local_apic),
         hpet,
         pm_timer: pm_timer(&tables),
+        nodes: nodes(&tables),
     })
 }
 
@@ -121,6 +118,37 @@ fn pm_timer(tables: &AcpiTables<Reach<'_>>) -> Option<PmTimer> {
     let port = u16::try_from(block.address).ok().filter(|_| block.address_space == AddressSpace::SystemIo)?;
     let bits = if { fadt.flags }.pm_timer_is_32_bit() { 32 } else { 24 };
     Some(PmTimer { port, bits })
+}
+
+/// Tables that the `acpi` crate only knows by name. Of a mapping of one, all of the table is mapped.
+macro_rules! raw_table {
+    ($name:ident, $signature:expr) => {
+        #[repr(transparent)]
+        struct $name(SdtHeader);
+
+        // SAFETY: it begins with a header, as all tables do, and says nothing about what follows.
+        unsafe impl AcpiTable for $name {
+            const SIGNATURE: Signature = $signature;
+
+            fn header(&self) -> &SdtHeader {
+                &self.0
+            }
+        }
+    };
+}
+
+raw_table!(Srat, Signature::SRAT);
+raw_table!(Slit, Signature::SLIT);
+
+fn nodes(tables: &AcpiTables<Reach<'_>>) -> Nodes {
+    let (srat, slit) = (tables.find_table::<Srat>().ok(), tables.find_table::<Slit>().ok());
+    Nodes::read(srat.as_ref().map(bytes), slit.as_ref().map(bytes))
+}
+
+/// The whole of a table.
+fn bytes<'a, T: AcpiTable>(table: &'a PhysicalMapping<Reach<'_>, T>) -> &'a [u8] {
+    // SAFETY: the region is mapped for as long as the mapping lives, and nobody writes to the firmware's tables.
+    unsafe { core::slice::from_raw_parts(table.virtual_start().as_ptr().cast(), table.region_length()) }
 }
 
 /// Lets the `acpi` crate reach physical memory.

@@ -12,8 +12,10 @@ extern crate alloc;
 
 pub mod cpu;
 pub mod interrupts;
+pub mod numa;
 pub mod sync;
 pub mod tlb;
+pub mod topology;
 pub mod traps;
 pub mod user;
 pub mod vectors;

@@ -66,6 +66,11 @@ pub fn init(options: &Options, topology: Topology) {
     policies::init();
 }
 
+/// Where the CPUs are.
+pub fn topology() -> &'static Topology {
+    core().machine().topology()
+}
+
 /// Turns the caller, which runs on the stack on which this CPU started, into the CPU's idle thread, and takes part in the
 /// scheduling from now on. `each_time` is called whenever the CPU has nothing to run, before it sleeps.
 ///
@@ -190,6 +195,12 @@ pub fn cpu_time(thread: &sched::Thread) -> Duration {
 /// Makes this CPU look for what is to be done before user code goes on.
 pub fn request_reschedule() {
     core().request_reschedule(arch::cpu::id());
+}
+
+/// Whether it would make a difference if the thread that runs on this CPU gave way.
+#[inline]
+pub fn may_yield() -> bool {
+    core().may_yield(arch::cpu::id())
 }
 
 /// Decides what runs next. Interrupts are off; with `Some`, the caller switches stacks and the next thread calls

@@ -34,6 +34,7 @@ mod symbols;
 mod syscall;
 mod task;
 mod timers;
+mod topology;
 mod trace;
 mod user;
 mod wait;

@@ -2,13 +2,13 @@
 
 use crate::options::Options;
 use crate::run::Run;
-use crate::{clock, console, cpus, early, fs, interrupts, symbols, timers, trace, watchdog};
+use crate::{clock, console, cpus, early, fs, interrupts, symbols, timers, topology, trace, watchdog};
 use alloc::{string::String, string::ToString, vec::Vec};
 use arch::boot::BootInfo;
 use core::fmt::Display;
 use formats::CpuId;
 use formats::record::{Boot, SCHEMA};
-use sched::{Timer, Topology};
+use sched::Timer;
 
 /// The kernel's first safe code: on the boot CPU, with interrupts off.
 pub fn kernel_main(info: &'static BootInfo) -> ! {
@@ -20,7 +20,7 @@ pub fn kernel_main(info: &'static BootInfo) -> ! {
     let machine = early::discover(info, options.x2apic).unwrap_or_else(|why| refuse(&why));
 
     let possible = machine.processors.len().min(formats::CpuSet::CAPACITY);
-    let topology = topology(&options, possible);
+    let topology = topology::find(&options, &machine, possible).unwrap_or_else(|why| refuse(&why));
     trace::init(&options, &topology).unwrap_or_else(|why| refuse(&why));
     cpus::init(&options, topology);
     crate::task::set_steps(options.step);
@@ -77,18 +77,9 @@ fn archive(info: &BootInfo) -> Result<&'static [u8], &'static str> {
         .ok_or("the boot loader gave no module: the initramfs is missing")
 }
 
-fn topology(options: &Options, possible: usize) -> Topology {
-    match options.topology {
-        Some((sockets, cores, threads)) if (sockets * cores * threads) as usize >= possible => {
-            Topology::regular(sockets, cores, threads)
-        }
-        Some(_) => refuse(&"topology: it has fewer CPUs than the machine"),
-        None => Topology::flat(possible),
-    }
-}
-
 fn describe(info: &BootInfo, options: &Options, cpus: u32, dead_cpus: Vec<u32>, memory_bytes: u64) -> Boot {
     Boot {
+        places: topology::record(cpus::topology(), cpus as usize),
         schema: SCHEMA,
         kernel_version: String::from(env!("CARGO_PKG_VERSION")),
         bootloader: info.bootloader.to_string(),

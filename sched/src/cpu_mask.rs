@@ -17,6 +17,7 @@ impl CpuMask {
         Self(core::array::from_fn(|word| AtomicU64::new(set.words()[word])))
     }
 
+    #[inline]
     pub fn load(&self) -> CpuSet {
         CpuSet::from_words(self.0.iter().map(|word| word.load(SeqCst)))
     }
@@ -38,13 +39,21 @@ impl CpuMask {
         self.0.iter().all(|word| word.load(SeqCst) == 0)
     }
 
+    /// Whether a CPU is in both.
+    #[inline]
+    pub fn intersects(&self, set: &CpuSet) -> bool {
+        self.0.iter().zip(set.words()).any(|(word, other)| word.load(SeqCst) & other != 0)
+    }
+
     /// Adds `cpu`; whether it was not there before.
+    #[inline]
     pub fn insert(&self, cpu: CpuId) -> bool {
         let bit = 1 << (cpu.0 % 64);
         self.0[cpu.index() / 64].fetch_or(bit, SeqCst) & bit == 0
     }
 
     /// Takes `cpu` out; whether it was there. Of several callers at once, one gets `true`.
+    #[inline]
     pub fn remove(&self, cpu: CpuId) -> bool {
         let bit = 1 << (cpu.0 % 64);
         self.0[cpu.index() / 64].fetch_and(!bit, SeqCst) & bit != 0

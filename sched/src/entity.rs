@@ -21,6 +21,8 @@ pub struct Entity {
     ran: Duration,
     pub(crate) slice: Slice,
     pub(crate) wait: Wait,
+    /// It waits, and any CPU may take it.
+    pub(crate) free: Cell<bool>,
     /// Which order its [`Fair`] figures are of.
     pub(crate) order_version: u32,
     pub(crate) fair: Fair,
@@ -82,28 +84,34 @@ impl Slice {
 }
 
 impl Entity {
+    #[inline]
     pub fn thread(&self) -> &Arc<Thread> {
         &self.thread
     }
 
+    #[inline]
     pub fn id(&self) -> ThreadId {
         self.thread.id()
     }
 
+    #[inline]
     pub fn kind(&self) -> Kind {
         self.thread.kind()
     }
 
+    #[inline]
     pub(crate) fn is_idle(&self) -> bool {
         self.kind() == Kind::Idle
     }
 
     /// How it competes.
+    #[inline]
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
     /// [`Policy::weight`].
+    #[inline]
     pub fn weight(&self) -> u32 {
         self.weight
     }
@@ -120,11 +128,13 @@ impl Entity {
     }
 
     /// What the order keeps about it.
+    #[inline]
     pub fn fair(&self) -> &Fair {
         &self.fair
     }
 
     /// Whether a policy was set that it does not compete by yet.
+    #[inline]
     pub(crate) fn has_new_policy(&self) -> bool {
         self.thread.policy_version.load(SeqCst) != self.policy_version
     }
@@ -178,6 +188,7 @@ impl Entity {
         self.thread.may_run_on(cpu)
     }
 
+    #[inline]
     pub(crate) fn charge(&mut self, ran: Duration) {
         self.ran += ran;
         self.slice.ran += ran;
@@ -202,6 +213,7 @@ impl Runnable {
             ran: Duration::from_ticks(0),
             slice: Slice::FRESH,
             wait: Wait::NONE,
+            free: Cell::new(false),
             order_version: 0,
             fair: Fair::default(),
             competes: Cell::new(false),
@@ -213,6 +225,7 @@ impl Runnable {
     }
 
     /// Only for the core: a policy that could swap two records would make a CPU run one thread in another's name.
+    #[inline]
     pub(crate) fn entity(&mut self) -> &mut Entity {
         &mut self.0
     }
@@ -221,6 +234,7 @@ impl Runnable {
 impl Deref for Runnable {
     type Target = Entity;
 
+    #[inline]
     fn deref(&self) -> &Entity {
         &self.0
     }

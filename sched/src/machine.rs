@@ -3,7 +3,9 @@
 use crate::{Topology, Violations, cpu_mask::CpuMask};
 use alloc::boxed::Box;
 use core::cmp::Reverse;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use core::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::Release, Ordering::SeqCst,
+};
 use crossbeam_utils::CachePadded;
 use formats::{CpuId, CpuSet};
 
@@ -12,6 +14,8 @@ use formats::{CpuId, CpuSet};
 struct Exported {
     /// Threads that wait for their turn.
     waiting: AtomicU32,
+    /// Whether any of them may be taken by any CPU. Only `cpu` reads it, under its lock; others, the mask.
+    free: AtomicBool,
     /// Whether a user thread runs.
     busy: AtomicU32,
     /// The weights of those that wait and of the one that runs.
@@ -33,6 +37,8 @@ pub struct MachineView {
     pub(crate) idle: CpuMask,
     /// CPUs on which threads wait.
     loaded: CpuMask,
+    /// CPUs on which threads wait that any CPU may take.
+    free: CpuMask,
     pub(crate) violations: Violations,
     cpus: Box<[CachePadded<Exported>]>,
 }
@@ -49,6 +55,7 @@ impl MachineView {
             online: CpuMask::new(CpuSet::EMPTY),
             idle: CpuMask::new(CpuSet::EMPTY),
             loaded: CpuMask::new(CpuSet::EMPTY),
+            free: CpuMask::new(CpuSet::EMPTY),
             violations: Violations::default(),
             topology,
         }
@@ -59,34 +66,47 @@ impl MachineView {
     }
 
     /// The CPUs that run threads.
+    #[inline]
     pub fn online(&self) -> CpuSet {
         self.online.load()
     }
 
+    #[inline]
     pub fn is_online(&self, cpu: CpuId) -> bool {
         self.online.contains(cpu)
     }
 
     /// The CPUs that sleep for want of work and that nobody has called yet.
+    #[inline]
     pub fn idle(&self) -> CpuSet {
         self.idle.load()
     }
 
+    #[inline]
     pub fn is_idle(&self, cpu: CpuId) -> bool {
         self.idle.contains(cpu)
     }
 
     /// The CPUs on which threads wait for their turn.
+    #[inline]
     pub fn loaded(&self) -> CpuSet {
         self.loaded.load()
     }
 
+    #[inline]
     pub(crate) fn has_idle(&self) -> bool {
         !self.idle.is_empty()
     }
 
+    #[inline]
     pub(crate) fn has_waiting(&self) -> bool {
         !self.loaded.is_empty()
+    }
+
+    /// Whether a thread waits that any CPU may take.
+    #[inline]
+    pub(crate) fn has_free(&self) -> bool {
+        !self.free.is_empty()
     }
 
     /// Times in which threads waited while CPUs idled.
@@ -101,6 +121,7 @@ impl MachineView {
     }
 
     /// How many threads wait or run on `cpu`.
+    #[inline]
     pub fn load(&self, cpu: CpuId) -> u32 {
         self.waiting(cpu) + self.cpus[cpu.index()].busy.load(Relaxed)
     }
@@ -110,11 +131,13 @@ impl MachineView {
         self.cpus[cpu.index()].weight.load(Relaxed)
     }
 
+    #[inline]
     pub(crate) fn has_urgent(&self, cpu: CpuId) -> bool {
         self.cpus[cpu.index()].urgent.load(Relaxed)
     }
 
     /// The real-time priority of what runs on `cpu`: 0 for the fair class and idle, 100 for the deadline class.
+    #[inline]
     pub(crate) fn rank(&self, cpu: CpuId) -> u32 {
         self.cpus[cpu.index()].rank.load(Relaxed)
     }
@@ -137,6 +160,7 @@ impl MachineView {
     }
 
     /// Whether a thread of the deadline class runs on `cpu`.
+    #[inline]
     pub(crate) fn runs_deadline(&self, cpu: CpuId) -> bool {
         self.rank(cpu) > 99
     }
@@ -151,21 +175,37 @@ impl MachineView {
         drawn
     }
 
-    pub(crate) fn set_waiting(&self, cpu: CpuId, waiting: usize, weight: u64, urgent: bool) {
+    /// With the lock of `cpu` held: what waits there, `free` of it for any CPU to take.
+    #[inline]
+    pub(crate) fn set_waiting(&self, cpu: CpuId, waiting: usize, free: usize, weight: u64, urgent: bool) {
         let exported = &self.cpus[cpu.index()];
         exported.urgent.store(urgent, Relaxed);
         exported.weight.store(weight, Relaxed);
-        if (exported.waiting.swap(waiting as u32, SeqCst) == 0) != (waiting == 0) {
-            if waiting == 0 {
-                self.loaded.remove(cpu);
-            } else {
-                self.loaded.insert(cpu);
-            }
+        let before = exported.waiting.load(Relaxed);
+        if before == waiting as u32 && exported.free.load(Relaxed) == (free != 0) {
+            return;
         }
+        exported.waiting.store(waiting as u32, Release);
+        // Whoever changes a mask has published what came before: it may look at the idle CPUs now. When neither changes,
+        // others see that threads wait here, as they did before.
+        show(&self.loaded, cpu, before != 0, waiting != 0);
+        let was_free = exported.free.load(Relaxed);
+        exported.free.store(free != 0, Relaxed);
+        show(&self.free, cpu, was_free, free != 0);
     }
 
+    #[inline]
     pub(crate) fn set_current(&self, cpu: CpuId, busy: bool, rank: u32) {
         self.cpus[cpu.index()].busy.store(busy.into(), Relaxed);
         self.cpus[cpu.index()].rank.store(rank, Relaxed);
+    }
+}
+
+/// Brings the bit of `cpu` in `mask` from what it was to what it is.
+fn show(mask: &CpuMask, cpu: CpuId, was: bool, is: bool) {
+    match (was, is) {
+        (false, true) => drop(mask.insert(cpu)),
+        (true, false) => drop(mask.remove(cpu)),
+        _ => {}
     }
 }

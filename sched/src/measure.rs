@@ -1,6 +1,5 @@
 //! What is measured about waiting and running: delays, slices, and work that waited while a CPU idled.
 
-use crate::MachineView;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use formats::{Duration, Histogram, Instant};
 
@@ -64,6 +63,7 @@ fn add(figure: &AtomicU64, count: u64) {
 }
 
 impl ThreadStats {
+    #[inline]
     pub(crate) fn waited(&self, delay: Duration, violation: Duration) {
         let delay = delay.as_ticks();
         add(&self.run_delay_ns, delay);
@@ -75,6 +75,7 @@ impl ThreadStats {
         bucket.store(bucket.load(Relaxed).saturating_add(1), Relaxed);
     }
 
+    #[inline]
     pub(crate) fn left(&self, voluntarily: bool) {
         add(if voluntarily { &self.voluntary } else { &self.involuntary }, 1);
     }
@@ -128,23 +129,26 @@ pub struct Violations {
 }
 
 impl Violations {
-    /// A thread waits and a CPU idles from `now` on.
+    /// A thread waits and a CPU idles that could have it, from `now` on.
+    #[inline]
     pub(crate) fn begin(&self, now: Instant) {
+        if self.is_on() {
+            return;
+        }
         let _ = self.since.compare_exchange(0, now.as_ticks().max(1), SeqCst, Relaxed);
     }
 
-    /// A thread was given a CPU, or a CPU was given work. Cheap unless there is a violation.
+    /// Whether there is one.
     #[inline]
-    pub(crate) fn look(&self, now: Instant, machine: &MachineView) {
-        let since = self.since.load(Relaxed);
-        if since != 0 && !(machine.has_idle() && machine.has_waiting()) {
-            self.end(since, now);
-        }
+    pub(crate) fn is_on(&self) -> bool {
+        self.since.load(Relaxed) != 0
     }
 
+    /// There is none from `now` on.
     #[cold]
-    fn end(&self, since: u64, now: Instant) {
-        if self.since.compare_exchange(since, 0, SeqCst, Relaxed).is_ok() {
+    pub(crate) fn end(&self, now: Instant) {
+        let since = self.since.swap(0, SeqCst);
+        if since != 0 {
             let lasted = now.as_ticks().saturating_sub(since);
             self.total.fetch_add(lasted, Relaxed);
             self.count.fetch_add(1, Relaxed);
@@ -153,6 +157,7 @@ impl Violations {
     }
 
     /// How long there was one in all, up to `now`.
+    #[inline]
     pub fn total(&self, now: Instant) -> Duration {
         let since = self.since.load(Relaxed);
         let present = if since == 0 { 0 } else { now.as_ticks().saturating_sub(since) };

@@ -1,5 +1,6 @@
 //! How a thread competes with others for its CPU: what Linux calls its scheduling policy.
 
+use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use formats::Duration;
 
 /// A scheduling policy with its parameters (man 7 sched). What stands further down here yields to what stands above.
@@ -58,12 +59,11 @@ impl Reservation {
     /// Bandwidths are parts of this.
     pub const WHOLE: u64 = 1 << 20;
 
-    /// The part of a CPU that it takes, in units of 1 / [`Self::WHOLE`], rounded up. Of one with a deadline before the end
+    /// The part of a CPU that it takes, in units of 1 / [`Self::WHOLE`]; at least one. Of one with a deadline before the end
     /// of its period that is the density, runtime / deadline: with it, sums of at most one are enough to meet all deadlines.
     pub fn bandwidth(&self) -> u64 {
         let within = self.deadline.min(self.period).as_ticks().max(1);
-        let part =
-            (u128::from(self.runtime.as_ticks()) * u128::from(Self::WHOLE)).div_ceil(u128::from(within));
+        let part = (u128::from(self.runtime.as_ticks()) * u128::from(Self::WHOLE)) / u128::from(within);
         u64::try_from(part).unwrap_or(u64::MAX).max(1)
     }
 }
@@ -73,6 +73,7 @@ impl Policy {
         Self::Normal(Share::of_nice(nice))
     }
 
+    #[inline]
     pub fn class(&self) -> Class {
         match self {
             Self::Deadline(_) => Class::Deadline,
@@ -82,6 +83,7 @@ impl Policy {
     }
 
     /// 1 to 99 for the real-time class, 0 for others (man 7 sched).
+    #[inline]
     pub fn priority(&self) -> u8 {
         match self {
             Self::Fifo { priority } | Self::RoundRobin { priority } => *priority,
@@ -113,6 +115,78 @@ impl Default for Policy {
     }
 }
 
+/// A policy that others may read while it is changed, in interrupt handlers too: without a lock. A reader that meets a
+/// change halfway may get parts of both policies; whoever changes it sees to it that they are read again.
+pub(crate) struct SharedPolicy([AtomicU64; 4]);
+
+impl SharedPolicy {
+    pub fn new(policy: Policy) -> Self {
+        Self(encode(policy).map(AtomicU64::new))
+    }
+
+    pub fn store(&self, policy: Policy) {
+        for (to, from) in self.0.iter().zip(encode(policy)) {
+            to.store(from, SeqCst);
+        }
+    }
+
+    pub fn load(&self) -> Policy {
+        decode(core::array::from_fn(|word| self.0[word].load(SeqCst)))
+    }
+
+    #[inline]
+    pub fn class(&self) -> Class {
+        match self.0[0].load(SeqCst) & 0xff {
+            DEADLINE => Class::Deadline,
+            FIFO | ROUND_ROBIN => Class::RealTime,
+            _ => Class::Fair,
+        }
+    }
+}
+
+const NORMAL: u64 = 0;
+const BATCH: u64 = 1;
+const IDLE: u64 = 2;
+const FIFO: u64 = 3;
+const ROUND_ROBIN: u64 = 4;
+const DEADLINE: u64 = 5;
+
+/// The kind in the lowest byte of the first word, nice value or priority above it; then times in nanoseconds, where no
+/// slice is the largest number.
+fn encode(policy: Policy) -> [u64; 4] {
+    let head = |kind: u64, byte: u8| kind | u64::from(byte) << 8;
+    let share = |kind, share: Share| {
+        [head(kind, share.nice as u8), share.slice.map_or(u64::MAX, |slice| slice.as_ticks()), 0, 0]
+    };
+    match policy {
+        Policy::Normal(of) => share(NORMAL, of),
+        Policy::Batch(of) => share(BATCH, of),
+        Policy::Idle => [IDLE, 0, 0, 0],
+        Policy::Fifo { priority } => [head(FIFO, priority), 0, 0, 0],
+        Policy::RoundRobin { priority } => [head(ROUND_ROBIN, priority), 0, 0, 0],
+        Policy::Deadline(Reservation { runtime, deadline, period }) => {
+            [DEADLINE, runtime.as_ticks(), deadline.as_ticks(), period.as_ticks()]
+        }
+    }
+}
+
+fn decode([head, first, second, third]: [u64; 4]) -> Policy {
+    let byte = (head >> 8) as u8;
+    let share =
+        || Share { nice: byte as i8, slice: (first != u64::MAX).then(|| Duration::from_ticks(first)) };
+    match head & 0xff {
+        BATCH => Policy::Batch(share()),
+        IDLE => Policy::Idle,
+        FIFO => Policy::Fifo { priority: byte },
+        ROUND_ROBIN => Policy::RoundRobin { priority: byte },
+        DEADLINE => {
+            let [runtime, deadline, period] = [first, second, third].map(Duration::from_ticks);
+            Policy::Deadline(Reservation { runtime, deadline, period })
+        }
+        _ => Policy::Normal(share()),
+    }
+}
+
 /// Linux's WEIGHT_IDLEPRIO.
 const IDLE_WEIGHT: u32 = 3;
 
@@ -132,6 +206,26 @@ mod tests {
         assert_eq!([0, -1, 1].map(weight), [1024, 1280, 819]);
         assert!(weight(19) > Policy::Idle.weight());
         assert_eq!(weight(-128), weight(-20));
+    }
+
+    #[test]
+    fn a_shared_policy_is_what_was_stored() {
+        let ticks = Duration::from_ticks;
+        let reservation = Reservation { runtime: ticks(1), deadline: ticks(2), period: ticks(3) };
+        let share = Share { nice: -7, slice: Some(ticks(0)) };
+        let shared = SharedPolicy::new(Policy::default());
+        assert_eq!(shared.load(), Policy::default());
+        for policy in [
+            Policy::Deadline(reservation),
+            Policy::Fifo { priority: 99 },
+            Policy::RoundRobin { priority: 1 },
+            Policy::Normal(share),
+            Policy::Batch(Share::of_nice(19)),
+            Policy::Idle,
+        ] {
+            shared.store(policy);
+            assert_eq!((shared.load(), shared.class()), (policy, policy.class()));
+        }
     }
 
     #[test]

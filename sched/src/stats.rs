@@ -31,12 +31,21 @@ pub enum Cause {
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
+    #[inline]
     pub fn add(&self, count: u64) {
         self.0.fetch_add(count, Relaxed);
     }
 
+    #[inline]
     pub fn bump(&self) {
         self.add(1);
+    }
+
+    /// As [`add`](Self::add), for a figure that is only ever written under the lock of the CPU's queue: without a locked
+    /// instruction.
+    #[inline]
+    pub fn add_locked(&self, count: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
     }
 
     pub fn get(&self) -> u64 {
@@ -71,6 +80,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    #[inline]
     pub fn migration_in(&self, cause: Cause) {
         self.migrations_in[cause as usize].bump();
     }

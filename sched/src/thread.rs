@@ -1,12 +1,12 @@
 //! A thread as everybody outside the run queues sees it.
 
 use crate::measure::ThreadStats;
+use crate::policy::SharedPolicy;
 use crate::{Class, Policy, cpu_mask::CpuMask, wait::WaitState};
 use alloc::sync::Arc;
 use core::any::Any;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use crossbeam_utils::atomic::AtomicCell;
 use formats::{CpuId, CpuSet, Duration, Instant, ThreadId};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,7 @@ impl Booking {
         u64::from(self.cpu.0) << 32 | u64::from(self.bandwidth)
     }
 
+    #[inline]
     fn unpack(word: u64) -> Option<Self> {
         (word != 0).then_some(Self { cpu: CpuId((word >> 32) as u32), bandwidth: word as u32 })
     }
@@ -55,12 +56,12 @@ pub struct Thread {
     kind: Kind,
     task: Arc<dyn Any + Send + Sync>,
     affinity: CpuMask,
-    /// `affinity` has all CPUs of the machine and need not be looked at, which matters where sets are large.
-    anywhere: AtomicBool,
-    policy: AtomicCell<Policy>,
+    policy: SharedPolicy,
     pub(crate) policy_version: AtomicU32,
     /// What it has booked as a thread of the deadline class: see [`Booking`].
     booking: AtomicU64,
+    /// There are CPUs where it may not run.
+    restricted: AtomicBool,
     /// Where its token is or is going: written by whoever holds the token in hand, before it locks that CPU's queue.
     cpu: AtomicU32,
     pub(crate) wait: WaitState,
@@ -80,10 +81,10 @@ impl Thread {
             kind: new.kind,
             task: new.task,
             affinity: CpuMask::new(affinity),
-            anywhere: AtomicBool::new(affinity == machine),
-            policy: AtomicCell::new(new.policy),
+            policy: SharedPolicy::new(new.policy),
             policy_version: AtomicU32::new(0),
             booking: AtomicU64::new(0),
+            restricted: AtomicBool::new(affinity != machine),
             cpu: AtomicU32::new(here.0),
             wait: match new.kind {
                 Kind::User => WaitState::new(),
@@ -98,10 +99,12 @@ impl Thread {
         }
     }
 
+    #[inline]
     pub fn id(&self) -> ThreadId {
         self.id
     }
 
+    #[inline]
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -111,20 +114,34 @@ impl Thread {
         self.task.downcast_ref()
     }
 
+    #[inline]
     pub fn affinity(&self) -> CpuSet {
         self.affinity.load()
     }
 
-    /// Lets it run on `set`, a part of `machine`.
-    pub(crate) fn store_affinity(&self, set: CpuSet, machine: &CpuSet) {
-        // Who finds the flag lowered must find the new set.
+    /// `machine`: all CPUs.
+    pub(crate) fn store_affinity(&self, set: CpuSet, machine: CpuSet) {
+        let set = set.and(&machine);
         self.affinity.store(set);
-        self.anywhere.store(set == *machine, SeqCst);
+        self.restricted.store(set != machine, SeqCst);
+    }
+
+    /// Whether any CPU may take it from where it waits. One that has booked
+    /// bandwidth stays where that is.
+    #[inline]
+    pub(crate) fn is_free(&self) -> bool {
+        !self.restricted.load(SeqCst) && self.booking().is_none()
+    }
+
+    /// Whether a CPU of `set` may take it from where it waits.
+    #[inline]
+    pub(crate) fn may_be_taken_to(&self, set: &CpuSet) -> bool {
+        self.affinity.intersects(set) && self.booking().is_none()
     }
 
     /// Those of `online` where it may run.
     pub(crate) fn allowed(&self, online: &CpuSet) -> CpuSet {
-        if self.anywhere.load(SeqCst) { *online } else { self.affinity().and(online) }
+        if self.restricted.load(SeqCst) { self.affinity().and(online) } else { *online }
     }
 
     /// How it competes.
@@ -137,11 +154,13 @@ impl Thread {
         self.policy_version.fetch_add(1, SeqCst);
     }
 
+    #[inline]
     pub(crate) fn policy_class(&self) -> Class {
-        self.policy().class()
+        self.policy.class()
     }
 
     /// What it has booked.
+    #[inline]
     pub(crate) fn booking(&self) -> Option<Booking> {
         Booking::unpack(self.booking.load(SeqCst))
     }
@@ -158,7 +177,7 @@ impl Thread {
 
     #[inline]
     pub fn may_run_on(&self, cpu: CpuId) -> bool {
-        self.anywhere.load(SeqCst) || self.affinity.contains(cpu)
+        !self.restricted.load(SeqCst) || self.affinity.contains(cpu)
     }
 
     /// The CPU where it runs or waits for its turn; asleep, where it last ran.
@@ -167,6 +186,7 @@ impl Thread {
         CpuId(self.cpu.load(SeqCst))
     }
 
+    #[inline]
     pub(crate) fn set_cpu(&self, cpu: CpuId) {
         self.cpu.store(cpu.0, SeqCst);
     }

@@ -52,6 +52,7 @@ impl WaitState {
         self.slot.store(Some(token));
     }
 
+    #[inline]
     fn step(&self, from: u8, to: u8) -> bool {
         self.state.compare_exchange(from, to, SeqCst, SeqCst).is_ok()
     }
@@ -71,6 +72,7 @@ impl WaitState {
         self.step(ANNOUNCED, AWAKE);
     }
 
+    #[inline]
     pub fn is_announced(&self) -> bool {
         self.state.load(SeqCst) == ANNOUNCED
     }

@@ -13,9 +13,6 @@ use mm::{Access, FaultError};
 /// Sees to an exception that hit user mode. Afterwards the instruction is tried again, or a signal is pending.
 pub fn from_user(current: &Current, fault: &Fault) {
     if fault.vector != exception::PAGE_FAULT {
-        if fault.vector == exception::DEBUG && current.take_step() {
-            return;
-        }
         return send_exception(current, fault);
     }
     let thread = current.task.id;
@@ -46,6 +43,9 @@ pub fn kill_for_memory(process: &Process) {
 
 #[cold]
 fn send_exception(current: &Current, fault: &Fault) {
+    if fault.vector == exception::DEBUG && current.take_step() {
+        return;
+    }
     let at = current.user.borrow().regs.rip;
     let info = match fault.vector {
         exception::DIVIDE => SigInfo::fault(Signal::FPE, linux::FPE_INTDIV, at),

@@ -26,15 +26,25 @@ use linux_raw_sys::general::*;
 
 /// Runs the system call that the thread's registers ask for and stores its result.
 pub fn dispatch(current: &Current) {
+    if trace::is_on(trace::Level::All) { traced(current) } else { run(current) }
+}
+
+#[cold]
+fn traced(current: &Current) {
+    let (thread, number) = (current.task.id, current.user.borrow().regs.orig_rax as u32);
+    trace::all(|| Event::SyscallEnter { thread, number });
+    run(current);
+    trace::all(|| Event::SyscallExit { thread, number });
+}
+
+#[inline(always)]
+fn run(current: &Current) {
     let (number, args) = {
         let user = current.user.borrow();
         let regs = &user.regs;
         (regs.orig_rax, [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9])
     };
-    let thread = current.task.id;
-    trace::all(|| Event::SyscallEnter { thread, number: number as u32 });
     let result = call(current, number, args);
-    trace::all(|| Event::SyscallExit { thread, number: number as u32 });
     let value = match result {
         Ok(value) => value,
         // `rt_sigreturn` and `execve` have set all registers themselves.
@@ -46,6 +56,7 @@ pub fn dispatch(current: &Current) {
 
 /// The table. Arguments are truncated to the type that the call takes, as on Linux.
 #[expect(non_upper_case_globals, reason = "the numbers have the names that Linux gives them")]
+#[inline(always)]
 fn call(current: &Current, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
     let [a, b, c, d, e, f] = args;
     let Ok(number) = u32::try_from(number) else { return unknown::call(number) };

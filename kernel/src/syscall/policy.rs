@@ -87,10 +87,18 @@ fn scheduled(current: &Current, id: i32) -> Result<(Arc<Task>, Arc<sched::Thread
     Ok((task, scheduled))
 }
 
+/// Reads a `struct sched_param`. As on Linux, a null pointer is `EINVAL` and comes before an unknown thread.
+fn read_priority(id: i32, parameters: u64) -> Result<i32, Errno> {
+    if id < 0 || parameters == 0 {
+        return Err(Errno::EINVAL);
+    }
+    user::read(parameters)
+}
+
 pub fn sched_setscheduler(current: &Current, id: i32, policy: u32, parameters: u64) -> Result<u64, Errno> {
+    let priority = read_priority(id, parameters)?;
     let (task, scheduled) = scheduled(current, id)?;
     let resets = policy & linux::SCHED_RESET_ON_FORK != 0;
-    let priority: i32 = user::read(parameters)?;
     let nice = task.nice.load(Relaxed);
     let policy = simple_policy(policy & !linux::SCHED_RESET_ON_FORK, priority.into(), nice)?;
     set(&scheduled, policy)?;
@@ -106,14 +114,17 @@ pub fn sched_getscheduler(current: &Current, id: i32) -> Result<u64, Errno> {
 }
 
 pub fn sched_setparam(current: &Current, id: i32, parameters: u64) -> Result<u64, Errno> {
+    let priority = read_priority(id, parameters)?;
     let (task, scheduled) = scheduled(current, id)?;
-    let priority: i32 = user::read(parameters)?;
     let policy = number(&scheduled.policy());
     set(&scheduled, simple_policy(policy, priority.into(), task.nice.load(Relaxed))?)?;
     Ok(0)
 }
 
 pub fn sched_getparam(current: &Current, id: i32, parameters: u64) -> Result<u64, Errno> {
+    if parameters == 0 {
+        return Err(Errno::EINVAL);
+    }
     let (_, scheduled) = scheduled(current, id)?;
     user::write(parameters, &i32::from(scheduled.policy().priority()))?;
     Ok(0)
@@ -123,7 +134,7 @@ pub fn sched_getparam(current: &Current, id: i32, parameters: u64) -> Result<u64
 /// `E2BIG` when the caller's structure has parts that are not known here and not zero, `EBUSY` when a reservation cannot be
 /// met, `EINVAL` for what does not go together.
 pub fn sched_setattr(current: &Current, id: i32, from: u64, flags: u32) -> Result<u64, Errno> {
-    if flags != 0 {
+    if flags != 0 || from == 0 || id < 0 {
         return Err(Errno::EINVAL);
     }
     let attributes = read_attributes(from)?;
@@ -201,7 +212,7 @@ fn reservation(attributes: &Attributes) -> Result<Reservation, Errno> {
 }
 
 pub fn sched_getattr(current: &Current, id: i32, to: u64, size: u32, flags: u32) -> Result<u64, Errno> {
-    if flags != 0 || size < FIRST_SIZE {
+    if flags != 0 || to == 0 || size < FIRST_SIZE {
         return Err(Errno::EINVAL);
     }
     let (task, scheduled) = scheduled(current, id)?;

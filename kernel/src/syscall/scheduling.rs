@@ -10,7 +10,9 @@ use formats::{CpuSet, ThreadId};
 use sched::Leave;
 
 pub fn sched_yield(current: &Current) -> Result<u64, Errno> {
-    current.schedule(Leave::Yield);
+    if cpus::may_yield() {
+        current.schedule(Leave::Yield);
+    }
     Ok(0)
 }
 

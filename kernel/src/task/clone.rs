@@ -70,10 +70,11 @@ impl CloneRequest {
 /// Makes the child that `request` describes and starts it. Returns its thread id.
 ///
 /// # Errors
-/// `EINVAL` for combinations that make no sense, `EAGAIN` when there are too many threads, `ENOMEM`, and `EFAULT` for a
-/// bad `parent_tid`.
+/// `EINVAL` for combinations that make no sense, `EAGAIN` when there are too many threads or the caller has a reservation,
+/// `ENOMEM`, and `EFAULT` for a bad `parent_tid`.
 pub fn clone(current: &Current, request: &CloneRequest) -> Result<u32, Errno> {
     request.check()?;
+    let scheduling = child_scheduling(current)?;
     let admission = Admission::request().ok_or(Errno::EAGAIN)?;
     let id = table::next_id();
     let user = child_registers(current, request)?;
@@ -88,7 +89,7 @@ pub fn clone(current: &Current, request: &CloneRequest) -> Result<u32, Errno> {
     } else {
         current.task.signals.fork_copy()
     };
-    let (scheduling, parent) = (child_scheduling(current), current.task.id);
+    let parent = current.task.id;
     let spawned = Task::spawn(ThreadId(id), &process, admission, signals, user, scheduling, parent);
     let thread = match spawned {
         Ok(thread) => thread,
@@ -118,19 +119,21 @@ pub fn clone(current: &Current, request: &CloneRequest) -> Result<u32, Errno> {
     Ok(id)
 }
 
-/// The child is scheduled as its parent, unless that has said otherwise (SCHED_RESET_ON_FORK of man 7 sched), and without
-/// its parent's reservation.
-fn child_scheduling(current: &Current) -> Scheduling {
+/// The child is scheduled as its parent, unless that has said otherwise (SCHED_RESET_ON_FORK of man 7 sched). It does not
+/// inherit a reservation: `EAGAIN`.
+fn child_scheduling(current: &Current) -> Result<Scheduling, Errno> {
     let (policy, nice) = (current.thread.policy(), current.task.nice.load(Relaxed));
     let resets = current.task.resets_policy_on_fork.load(Relaxed);
-    let nice = if resets { nice.max(0) } else { nice };
-    let policy = match policy {
-        Policy::Batch(_) if resets => Policy::Batch(Share::of_nice(nice)),
-        Policy::Normal(_) | Policy::Fifo { .. } | Policy::RoundRobin { .. } if resets => Policy::normal(nice),
-        Policy::Deadline(_) => Policy::normal(nice),
-        policy => policy,
+    let (policy, nice) = match policy {
+        Policy::Deadline(_) if !resets => return Err(Errno::EAGAIN),
+        Policy::Deadline(_) | Policy::Fifo { .. } | Policy::RoundRobin { .. } if resets => {
+            (Policy::normal(0), 0)
+        }
+        Policy::Normal(_) if resets => (Policy::normal(nice.max(0)), nice.max(0)),
+        Policy::Batch(_) if resets => (Policy::Batch(Share::of_nice(nice.max(0))), nice.max(0)),
+        policy => (policy, nice),
     };
-    Scheduling { affinity: current.thread.affinity(), policy, nice }
+    Ok(Scheduling { affinity: current.thread.affinity(), policy, nice })
 }
 
 /// The child's registers: the parent's, but for the result and what the request sets.

@@ -14,8 +14,8 @@ use crate::task::Task;
 use alloc::{string::String, vec::Vec};
 use arch::cpu::PerCpu;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering::*};
-use formats::ThreadId;
 use formats::trace::{Event, Header, Name, Place, Record, file};
+use formats::{Instant, ThreadId};
 use ring::Ring;
 use sched::Topology;
 use spin::Once;
@@ -111,7 +111,7 @@ fn header(options: &Options, topology: &Topology) -> Header {
 
 /// Whether events of `level` are noted.
 #[inline]
-fn is_on(level: Level) -> bool {
+pub fn is_on(level: Level) -> bool {
     LEVEL.load(Relaxed) >= level as u8
 }
 
@@ -119,7 +119,7 @@ fn is_on(level: Level) -> bool {
 #[inline]
 pub fn sched(event: impl FnOnce() -> Event) {
     if is_on(Level::Sched) {
-        note(&event());
+        note(event);
     }
 }
 
@@ -127,14 +127,21 @@ pub fn sched(event: impl FnOnce() -> Event) {
 #[inline]
 pub fn all(event: impl FnOnce() -> Event) {
     if is_on(Level::All) {
-        note(&event());
+        note(event);
     }
 }
 
+/// Makes the event out of the way of those who do not trace, and where it is known which one it is.
 #[cold]
-fn note(event: &Event) {
+#[inline(never)]
+fn note(event: impl FnOnce() -> Event) {
+    push(Record::new(Instant::from_ticks(0), &event()));
+}
+
+#[inline(never)]
+fn push(record: Record) {
     if let Some(tracer) = TRACER.get() {
-        tracer.per_cpu.here().events.push(Record::new(arch::time::now(), event));
+        tracer.per_cpu.here().events.push(record.at(arch::time::now()));
     }
 }
 

@@ -43,15 +43,9 @@ fn wake_affine(thread: &ThreadView, machine: &MachineView) -> CpuId {
         return if thread.allowed.contains(last) { last } else { waker };
     }
     let near = machine.topology().distance(waker, last) <= Distance::Cache;
-    if machine.is_idle(last) {
-        last
-    } else if machine.is_idle(waker) && near {
-        waker
-    } else if machine.weight(waker) + u64::from(thread.weight) < machine.weight(last) {
-        waker
-    } else {
-        last
-    }
+    let waker_idles = machine.is_idle(waker) && near;
+    let lighter = machine.weight(waker) + u64::from(thread.weight) < machine.weight(last);
+    if !machine.is_idle(last) && (waker_idles || lighter) { waker } else { last }
 }
 
 /// An idle CPU at the cache of `target`: itself, where the thread last ran, a core of which all hardware threads idle,

@@ -80,6 +80,7 @@ fn replenished_at(entity: &Entity) -> u64 {
 }
 
 /// Its next period has come. An overrun is paid from it. Periods that have gone by unused are lost.
+#[inline]
 fn replenish(entity: &Entity, now: Instant) {
     let (budget, reservation) = (&entity.budget, reservation(entity));
     budget.left.set(budget.left.get().saturating_add(key(reservation.runtime.as_ticks())));
@@ -117,6 +118,7 @@ impl Deadline {
     }
 
     /// Gives new budgets to those whose period has come; whether there were any.
+    #[inline]
     pub fn replenish(&mut self, now: Instant) -> bool {
         let mut any = false;
         while self.throttled.first().is_some_and(|first| replenished_at(first) <= now.as_ticks()) {
@@ -171,11 +173,13 @@ impl Deadline {
         budget.set(if contested { left } else { left.max(budget.get().min(0)) });
     }
 
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.ready.is_empty() && self.throttled.is_empty()
     }
 
     /// How many wait that have a budget.
+    #[inline]
     pub fn ready(&self) -> usize {
         self.ready.len()
     }

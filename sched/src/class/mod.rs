@@ -38,11 +38,13 @@ impl Classes {
     }
 
     /// How many wait that could run.
+    #[inline]
     pub fn waiting(&self) -> usize {
         self.fair_waiting + self.real_time_waiting + self.deadline.ready()
     }
 
     /// Whether any waits that is not of the fair class.
+    #[inline]
     pub fn has_urgent(&self) -> bool {
         self.real_time_waiting > 0 || !self.deadline.is_empty()
     }
@@ -59,14 +61,18 @@ impl Classes {
                 why = Enqueue::Policy;
             }
         }
-        if returns && thread.policy().class() == Class::Fair && !thread.competes.get() {
-            why = Enqueue::Policy;
+        if thread.policy().class() != Class::Fair {
+            return why;
         }
-        if thread.policy().class() == Class::Fair && thread.order_version != self.order_version {
+        if thread.order_version != self.order_version {
             thread.entity().refresh_order(self.order_version);
             if why != Enqueue::Fork {
                 why = Enqueue::Order;
             }
+        }
+        if matches!(why, Enqueue::Preempt | Enqueue::Yield) && !thread.competes.get() {
+            // It was to leave this CPU, and has departed; then it was allowed to stay.
+            why = Enqueue::Policy;
         }
         why
     }
@@ -199,6 +205,7 @@ impl Classes {
     }
 
     /// Gives new budgets to those whose period has come; whether there were any.
+    #[inline]
     pub fn replenish(&mut self, now: Instant) -> bool {
         self.deadline.replenish(now)
     }

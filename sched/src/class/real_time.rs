@@ -65,6 +65,7 @@ impl RealTime {
         highest_of(self.occupied).map_or(0, |priority| priority as u8)
     }
 
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.occupied == 0
     }
@@ -115,6 +116,7 @@ impl RealTime {
     }
 
     /// Until when the class must let others run that want to, if it has used its share of the period.
+    #[inline]
     pub fn throttled_until(&self, now: Instant) -> Option<Instant> {
         let end = self.began + PERIOD;
         (self.used >= RUNTIME && now < end).then_some(end)

@@ -40,6 +40,8 @@ pub(super) struct Queue {
     classes: Classes,
     /// The weights of those that wait, added up.
     weight: u64,
+    /// How many of those that wait any CPU may take.
+    free: usize,
     /// The current thread does not compete here any more, and is about to leave.
     leaving: bool,
     /// `None` only before the CPU is online.
@@ -61,6 +63,7 @@ impl Queue {
         Self {
             classes: Classes::new(config.order, config, 0),
             weight: 0,
+            free: 0,
             leaving: false,
             current: None,
             idle: None,
@@ -72,10 +75,12 @@ impl Queue {
         }
     }
 
+    #[inline]
     pub fn current(&self) -> &Entity {
         self.current.as_ref().expect("the CPU was brought online, and its current is only ever replaced")
     }
 
+    #[inline]
     pub fn current_mut(&mut self) -> &mut Entity {
         self.current
             .as_mut()
@@ -83,6 +88,7 @@ impl Queue {
             .entity()
     }
 
+    #[inline]
     pub fn waiting(&self) -> usize {
         self.classes.waiting()
     }
@@ -120,21 +126,20 @@ impl Queue {
         }
         let why = self.classes.refresh(&mut thread, why);
         self.weight += u64::from(thread.weight());
+        let free = thread.thread().is_free();
+        thread.free.set(free);
+        self.free += usize::from(free);
         self.classes.enqueue(thread, why, now);
         self.export(cpu, machine);
     }
 
-    /// The thread that should run instead of the current one, if that competes.
-    pub fn pick(
-        &mut self,
-        cpu: CpuId,
-        competes: bool,
-        now: Instant,
-        machine: &MachineView,
-    ) -> Option<Runnable> {
+    /// The thread that should run instead of the current one, if that competes. The caller lets it run, and
+    /// [exports](Self::export) after that.
+    pub fn pick(&mut self, competes: bool, now: Instant) -> Option<Runnable> {
         let current = self.current.as_deref().filter(|_| competes);
-        let picked = self.classes.pick(current, now);
-        self.taken(cpu, picked, machine)
+        let picked = self.classes.pick(current, now)?;
+        self.removed(&picked);
+        Some(picked)
     }
 
     pub fn give(&mut self, cpu: CpuId, to: CpuId, machine: &MachineView) -> Option<Runnable> {
@@ -162,13 +167,37 @@ impl Queue {
 
     fn taken(&mut self, cpu: CpuId, thread: Option<Runnable>, machine: &MachineView) -> Option<Runnable> {
         if let Some(thread) = &thread {
-            self.weight -= u64::from(thread.weight());
+            self.removed(thread);
+            self.export(cpu, machine);
         }
-        self.export(cpu, machine);
         thread
     }
 
+    #[inline]
+    fn removed(&mut self, thread: &Entity) {
+        self.weight -= u64::from(thread.weight());
+        self.free -= usize::from(thread.free.replace(false));
+    }
+
+    /// The affinity of `id` has changed, which may wait here and go on doing so; whether it does.
+    pub fn review(&mut self, cpu: CpuId, id: ThreadId, machine: &MachineView) -> bool {
+        let (free, mut waits) = (&mut self.free, false);
+        self.classes.each(&mut |entity| {
+            if entity.id() == id {
+                let is_free = entity.thread().is_free();
+                *free -= usize::from(entity.free.replace(is_free));
+                *free += usize::from(is_free);
+                waits = true;
+            }
+        });
+        if waits {
+            self.export(cpu, machine);
+        }
+        waits
+    }
+
     /// Says to the machine what it may know of this queue.
+    #[inline]
     pub fn export(&self, cpu: CpuId, machine: &MachineView) {
         let running = self.current.as_ref().filter(|current| !current.is_idle());
         let running = running.map_or(0, |current| u64::from(current.weight()));
@@ -178,7 +207,9 @@ impl Queue {
         let leaving = leaving.map_or(0, |(thread, _)| u64::from(thread.weight()));
         let urgent = self.current.as_ref().is_some_and(|current| current.policy().class() != Class::Fair);
         let urgent = urgent || self.classes.has_urgent();
-        machine.set_waiting(cpu, self.waiting(), self.weight + running + leaving, urgent);
+        let waiting = self.waiting();
+        // Those without budget do not wait for a CPU, but are never free either.
+        machine.set_waiting(cpu, waiting, self.free, self.weight + running + leaving, urgent);
     }
 
     /// Calls `visit` for all that wait.
@@ -200,6 +231,7 @@ impl Queue {
     }
 
     /// `next` runs from now on. Returns the thread that ran before.
+    #[inline]
     pub fn replace_current(&mut self, next: Runnable) -> Option<Runnable> {
         self.leaving = false;
         self.current.replace(next)
@@ -226,9 +258,12 @@ impl Queue {
         self.export(cpu, machine);
     }
 
-    /// Goes on under another order, the version after the present one. Returns the old one.
-    pub fn change_order(&mut self, new: Box<dyn RunQueue>, now: Instant) -> Box<dyn RunQueue> {
-        let version = self.classes.order_version() + 1;
+    pub fn order_version(&self) -> u32 {
+        self.classes.order_version()
+    }
+
+    /// Goes on under another order. Returns the old one.
+    pub fn change_order(&mut self, new: Box<dyn RunQueue>, version: u32, now: Instant) -> Box<dyn RunQueue> {
         let old = self.classes.change_order(new, version, now);
         if self.current.as_deref().is_some_and(|current| current.policy().class() == Class::Fair) {
             self.readopt(now);
@@ -246,9 +281,9 @@ impl<P: Platform> Core<P> {
         current.entity().charge(ran);
         let counters = &self.cpu(cpu).counters;
         if current.is_idle() {
-            counters.idle_ns.add(ran.as_ticks());
+            counters.idle_ns.add_locked(ran.as_ticks());
         } else {
-            counters.busy_ns.add(ran.as_ticks());
+            counters.busy_ns.add_locked(ran.as_ticks());
             queue.classes.charge(current, ran, now);
         }
     }
@@ -270,6 +305,7 @@ impl<P: Platform> Core<P> {
 }
 
 /// The time from `then` to `now`; zero if clocks disagree.
+#[inline]
 pub(super) fn since(now: Instant, then: Instant) -> Duration {
     now.checked_duration_since(then).unwrap_or(Duration::from_ticks(0))
 }

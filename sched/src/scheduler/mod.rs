@@ -19,6 +19,7 @@ mod placement;
 mod policies;
 mod switch;
 mod tick;
+mod waste;
 
 use crate::measure::Delays;
 use crate::{Config, MachineView, Migrations, NewThread, Platform, Runnable, Thread, Topology};

@@ -1,6 +1,7 @@
 //! Moving threads that may not stay where they are.
 
 use super::cpu::NEVER;
+use super::placement::takers;
 use super::switch::rank_of;
 use crate::thread::Booking;
 use crate::{Cause, Class, Core, Enqueue, Placement, Platform, Policy, Reservation, Thread};
@@ -20,19 +21,20 @@ impl<P: Platform> Core<P> {
     /// to that. CPUs that the machine does not have are ignored. When none of `set` is online, the thread runs
     /// anywhere.
     pub fn set_affinity(&self, thread: &Thread, set: CpuSet, here: CpuId) {
-        let machine = self.machine.topology().all();
-        thread.store_affinity(set.and(&machine), &machine);
+        thread.store_affinity(set, self.machine.topology().all());
         self.platform.interleave();
         // Whoever takes it elsewhere from here on will look at the new set on arrival, because that writes `cpu` first.
         let at = thread.cpu();
         let mut queue = self.lock(at);
         if self.may_stay(thread, at, queue.online) {
-            let waits = queue.waiting() > 0;
+            let waits = queue.review(at, thread.id(), &self.machine);
             drop(queue);
+            let now = self.platform.now();
             if waits {
                 // It may have become welcome on a CPU that is idle.
-                self.offer(at, &thread.affinity(), here);
+                self.offer(at, &takers(thread), now, here);
             }
+            self.note_progress(now);
             return;
         }
         if queue.current().id() == thread.id() {
@@ -45,6 +47,7 @@ impl<P: Platform> Core<P> {
         drop(queue);
         if let Some(token) = token {
             self.settle_in(token, Placement::Move, Cause::Affinity, Enqueue::Migrate, here);
+            self.note_progress(self.platform.now());
         }
     }
 

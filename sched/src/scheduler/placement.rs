@@ -100,6 +100,10 @@ impl<P: Platform> Core<P> {
     /// Whether the balancer would rather have the current thread of `here`, which is about to run another program,
     /// elsewhere.
     pub(super) fn would_move_for_exec(&self, here: CpuId) -> bool {
+        if self.machine.load(here) < 2 {
+            // Nobody waits: nowhere else is better.
+            return false;
+        }
         let thread = self.current(here);
         let allowed = thread.allowed(&self.machine.online());
         if thread.policy_class() != Class::Fair || allowed.is_empty() {
@@ -122,7 +126,7 @@ impl<P: Platform> Core<P> {
         }
         // What the newcomer is compared with is to be up to date.
         self.settle(to, &mut queue, now);
-        let thread = token.thread().clone();
+        let takers = takers(token.thread());
         let (id, woken) = (token.id(), matches!(why, Enqueue::Wake | Enqueue::Fork));
         let first = queue.waiting() == 0;
         let idle = queue.current().is_idle();
@@ -145,14 +149,7 @@ impl<P: Platform> Core<P> {
             self.call(to, here);
         }
         if !alone {
-            self.platform.interleave();
-            if self.machine.has_idle() {
-                let affinity = thread.affinity();
-                if self.machine.idle().first_common(&affinity).is_some() {
-                    self.machine.violations.begin(now);
-                }
-                self.offer(to, &affinity, here);
-            }
+            self.offer(to, &takers, now, here);
         }
         Ok(())
     }
@@ -171,10 +168,15 @@ impl<P: Platform> Core<P> {
         current.is_idle() || queue.is_outranked(now) || !self.in_first_run(current) && queue.preempts(now)
     }
 
-    /// A thread waits on `cpu`: calls one idle CPU to come and take it, if the balancer has idle CPUs do that.
-    pub(super) fn offer(&self, cpu: CpuId, affinity: &CpuSet, here: CpuId) {
+    /// A thread waits on `cpu`: calls one idle CPU of `takers` to come and take it, if the balancer has idle CPUs do that.
+    pub(super) fn offer(&self, cpu: CpuId, takers: &CpuSet, now: Instant, here: CpuId) {
+        self.platform.interleave();
+        if !self.machine.idle.intersects(takers) {
+            return;
+        }
+        self.machine.violations.begin(now);
         let topology = self.machine.topology();
-        self.call_helper(here, |idle| topology.nearest(cpu, &idle.and(affinity)));
+        self.call_helper(here, |idle| topology.nearest(cpu, &idle.and(takers)));
     }
 
     /// `here` was idle and has found work, perhaps not what it was called for: if more waits anywhere, it calls the
@@ -200,7 +202,7 @@ impl<P: Platform> Core<P> {
     /// Calls the idle CPU that `choose` picks, if the balancer has idle CPUs take threads from others.
     fn call_helper(&self, here: CpuId, choose: impl Fn(CpuSet) -> Option<CpuId>) {
         self.platform.interleave();
-        if !self.balancer().pulls() || self.machine.idle.is_empty() {
+        if self.machine.idle.is_empty() || !self.pulls() {
             return;
         }
         while let Some(helper) = choose(self.machine.idle()) {
@@ -210,4 +212,9 @@ impl<P: Platform> Core<P> {
             }
         }
     }
+}
+
+/// The CPUs that may take `thread` from where it waits.
+pub(super) fn takers(thread: &Thread) -> CpuSet {
+    if thread.booking().is_some() { CpuSet::EMPTY } else { thread.allowed(&CpuSet::ALL) }
 }

@@ -5,7 +5,7 @@ use crate::{Balancer, Core, Entity, MachineView, Placement, Platform, ThreadView
 use alloc::boxed::Box;
 use core::fmt;
 use core::sync::atomic::{
-    AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
 };
 use formats::trace::Event;
 use formats::{CpuId, Duration, Instant, ThreadId};
@@ -26,6 +26,9 @@ const IDLE_AUDITS: u32 = 3;
 /// So many impossible proposals are no accident. (A few are: a CPU may go offline while a policy thinks.)
 const REPAIRS: u64 = 1_000;
 
+/// In which part of a tick a more urgent thread looks again whether a new one has retired an instruction.
+const HELD: u32 = 16;
+
 /// What takes over from a policy that failed.
 const FALLBACK_ORDER: &order::Entry = &order::ROUND_ROBIN;
 const FALLBACK_BALANCER: &balance::Entry = &balance::IDLE_STEAL;
@@ -35,7 +38,11 @@ const FALLBACK_BALANCER: &balance::Entry = &balance::IDLE_STEAL;
 pub(super) struct Policies {
     balancers: Box<[Slot]>,
     balancer: AtomicUsize,
-    order: AtomicUsize,
+    /// What the balancer said of itself, which is asked for at every switch: [`PULLS`], [`SHARES_QUEUE`].
+    traits: AtomicU8,
+    /// How often the order has been changed, and below it, in 32 bits, which one it is. Of two changes at once the later
+    /// one wins, on every CPU.
+    order: AtomicU64,
     /// A balancer has panicked.
     panicked: AtomicBool,
     /// How many repairs there were when the balancer began its work.
@@ -44,6 +51,9 @@ pub(super) struct Policies {
     idle_audits: AtomicU32,
     orders: Box<[&'static order::Entry]>,
 }
+
+const PULLS: u8 = 1;
+const SHARES_QUEUE: u8 = 2;
 
 struct Slot {
     entry: &'static balance::Entry,
@@ -105,15 +115,31 @@ impl Policies {
         let balancer = index_of(&mut balancers, config.balancer);
         let mut orders: alloc::vec::Vec<_> = order::orders().to_vec();
         let order = index_of(&mut orders, config.order);
+        let balancers: Box<[Slot]> =
+            balancers.into_iter().map(|entry| Slot { entry, policy: OnceBox::new() }).collect();
+        let traits = AtomicU8::new(balancers[balancer].traits(config));
         Self {
-            balancers: balancers.into_iter().map(|entry| Slot { entry, policy: OnceBox::new() }).collect(),
+            balancers,
             balancer: AtomicUsize::new(balancer),
-            order: AtomicUsize::new(order),
+            traits,
+            order: AtomicU64::new(order as u64),
             panicked: AtomicBool::new(false),
             repairs: AtomicU64::new(0),
             idle_audits: AtomicU32::new(0),
             orders: orders.into(),
         }
+    }
+}
+
+impl Slot {
+    #[inline]
+    fn policy(&self, config: &crate::Config) -> &dyn Balancer {
+        &**self.policy.get_or_init(|| Box::new((self.entry.new)(config)))
+    }
+
+    fn traits(&self, config: &crate::Config) -> u8 {
+        let policy = self.policy(config);
+        (if policy.pulls() { PULLS } else { 0 }) | (if policy.shares_queue() { SHARES_QUEUE } else { 0 })
     }
 }
 
@@ -131,14 +157,25 @@ impl<P: Platform> Core<P> {
     }
 
     #[inline]
-    pub(super) fn balancer(&self) -> &dyn Balancer {
-        let slot = self.slot();
-        &**slot.policy.get_or_init(|| Box::new((slot.entry.new)(&self.config)))
+    fn balancer(&self) -> &dyn Balancer {
+        self.slot().policy(&self.config)
+    }
+
+    /// [`Balancer::pulls`] of the one in force.
+    #[inline]
+    pub(super) fn pulls(&self) -> bool {
+        self.policies.traits.load(Relaxed) & PULLS != 0
+    }
+
+    /// [`Balancer::shares_queue`] of the one in force.
+    #[inline]
+    pub(super) fn shares_queue(&self) -> bool {
+        self.policies.traits.load(Relaxed) & SHARES_QUEUE != 0
     }
 
     /// The order in force.
     pub fn order(&self) -> &'static order::Entry {
-        self.policies.orders[self.policies.order.load(Relaxed)]
+        self.policies.orders[self.policies.order.load(Relaxed) as u32 as usize]
     }
 
     /// The balancer in force.
@@ -183,18 +220,15 @@ impl<P: Platform> Core<P> {
 
     /// Periodic balancing, if it is due on `here`, which then looks at its queue.
     pub(super) fn balance_if_due(&self, here: CpuId) {
-        let cpu = self.cpu(here);
-        let now = self.platform.now();
-        if now.as_ticks() < cpu.next_balance.load(Relaxed) {
+        let due = self.cpu(here).next_balance.load(Relaxed);
+        if due == NEVER || self.platform.now().as_ticks() < due {
             return;
         }
         let wanted = self.ask(here, |balancer, machine| balancer.on_balance(here, machine)).flatten();
         if let Some(wanted) = wanted {
             self.carry_out(wanted, here);
         }
-        if self.machine.is_online(here) {
-            self.plan_balance(here, here);
-        }
+        self.plan_balance(here, here);
     }
 
     /// Puts another balancer in force: from the next decision on, everywhere.
@@ -204,9 +238,9 @@ impl<P: Platform> Core<P> {
     pub fn set_balancer(&self, entry: &'static balance::Entry, here: CpuId) -> Result<(), Unknown> {
         let slots = &self.policies.balancers;
         let index = slots.iter().position(|slot| core::ptr::eq(slot.entry, entry)).ok_or(Unknown)?;
-        let slot = &slots[index];
-        slot.policy.get_or_init(|| Box::new((entry.new)(&self.config)));
+        let traits = slots[index].traits(&self.config);
         self.policies.balancer.store(index, SeqCst);
+        self.policies.traits.store(traits, SeqCst);
         self.policies.repairs.store(self.all_repairs(), Relaxed);
         self.policies.panicked.store(false, SeqCst);
         self.policies.idle_audits.store(0, Relaxed);
@@ -219,10 +253,23 @@ impl<P: Platform> Core<P> {
         Ok(())
     }
 
+    /// Notes when the balancer wants to be called on `cpu`.
     pub(super) fn plan_balance(&self, cpu: CpuId, here: CpuId) {
-        let pause = self.ask(here, |balancer, machine| balancer.next_balance(cpu, machine)).flatten();
-        let next = pause.map_or(NEVER, |pause| (self.platform.now() + pause).as_ticks());
-        self.cpu(cpu).next_balance.store(next, Relaxed);
+        loop {
+            let asked = self.policies.balancer.load(SeqCst);
+            let pause = self.ask(here, |balancer, machine| balancer.next_balance(cpu, machine)).flatten();
+            let next = pause.map_or(NEVER, |pause| (self.platform.now() + pause).as_ticks());
+            self.platform.interleave();
+            self.cpu(cpu).next_balance.store(next, SeqCst);
+            if !self.machine.is_online(cpu) {
+                // Whoever takes a CPU offline says so first, and then that there is no next time.
+                self.cpu(cpu).next_balance.store(NEVER, SeqCst);
+            }
+            if self.policies.balancer.load(SeqCst) == asked {
+                return;
+            }
+            // Another took over meanwhile, and may have planned already what was overwritten here.
+        }
     }
 
     /// Puts another order in force: all that wait go over to it, CPU by CPU, each under its lock. Returns the longest time
@@ -233,16 +280,21 @@ impl<P: Platform> Core<P> {
     pub fn set_order(&self, entry: &'static order::Entry, here: CpuId) -> Result<Duration, Unknown> {
         let orders = &self.policies.orders;
         let index = orders.iter().position(|known| core::ptr::eq(*known, entry)).ok_or(Unknown)?;
-        self.policies.order.store(index, SeqCst);
+        let next = |order: u64| ((order >> 32) + 1) << 32 | index as u64;
+        let change = self.policies.order.fetch_update(SeqCst, SeqCst, |order| Some(next(order)));
+        let version = (next(change.unwrap_or(0)) >> 32) as u32;
         let mut longest = Duration::from_ticks(0);
         for cpu in CpuId::first(self.cpus.len()) {
             let new = (entry.new)(&self.config.of_cpu(cpu));
             let mut queue = self.lock(cpu);
+            if queue.order_version() > version {
+                continue;
+            }
             let begun = self.platform.now();
             if queue.current.is_some() {
                 self.settle(cpu, &mut queue, begun);
             }
-            let old = queue.change_order(new, begun);
+            let old = queue.change_order(new, version, begun);
             drop(queue);
             longest = longest.max(since(self.platform.now(), begun));
             drop(old);
@@ -344,8 +396,10 @@ impl<P: Platform> Core<P> {
             return balance;
         }
         let now = self.platform.now();
-        let event = self.lock(here).next_event(now);
-        event.into_iter().chain(balance).min()
+        let queue = self.lock(here);
+        // It was held (Leave::Hold): soon it will have retired an instruction.
+        let held = queue.is_outranked(now).then(|| now + self.config.tick / HELD);
+        queue.next_event(now).into_iter().chain(held).chain(balance).min()
     }
 }
 

@@ -1,6 +1,7 @@
 //! From one thread to the next.
 
 use super::cpu::{Queue, since};
+use super::placement::takers;
 use crate::balance::{Amount, Move};
 use crate::entity::Slice;
 use crate::measure::Wait;
@@ -16,7 +17,8 @@ use formats::{CpuId, Duration, Instant, ThreadId};
 pub enum Leave {
     /// It would go on, but another may be due; or it is the idle thread that asks for work.
     Preempt,
-    /// As `Preempt`, but it has not retired an instruction since it was dispatched: it goes on whatever waits (R3, R5).
+    /// As `Preempt`, but it has not retired an instruction since it was dispatched: in its first run it goes on whatever
+    /// waits (R5).
     Hold,
     /// It gives way to any other that waits.
     Yield,
@@ -56,9 +58,7 @@ impl<P: Platform> Core<P> {
     /// provided that interrupts stay off from before that question until it waits.
     #[inline]
     pub fn reschedule(&self, here: CpuId, why: Leave) -> Option<Switch> {
-        let alone = !self.needs_reschedule(here) && !self.has_competitors(here);
-        // A thread of the deadline class gives its budget up even to nobody.
-        if why == Leave::Yield && alone && !self.machine.runs_deadline(here) {
+        if why == Leave::Yield && !self.may_yield(here) {
             return None;
         }
         if why == Leave::Exec && !self.would_move_for_exec(here) {
@@ -74,6 +74,7 @@ impl<P: Platform> Core<P> {
         self.balance_if_due(here);
         let now = self.platform.now();
         let mut queue = self.lock(here);
+        queue.replenish(here, now, &self.machine);
         let current = queue.current();
         let idle = current.is_idle();
         let why = if idle { Leave::Preempt } else { why };
@@ -89,14 +90,16 @@ impl<P: Platform> Core<P> {
             }
         };
         let involuntary = matches!(why, Leave::Preempt | Leave::Hold);
-        if stays && involuntary && self.in_first_run(current) {
+        let in_first_run = self.in_first_run(current);
+        self.settle(here, &mut queue, now);
+        queue.replenish(here, now, &self.machine);
+        if stays && involuntary && in_first_run {
             // Only what is more urgent than the fair class may cut a first run short, and only once there was an
             // instruction (R5).
             if why == Leave::Hold || !queue.is_outranked(now) {
                 return None;
             }
         }
-        self.settle(here, &mut queue, now);
         if !stays {
             queue.depart();
         }
@@ -127,7 +130,7 @@ impl<P: Platform> Core<P> {
             Some(next) => next,
             None if idle => {
                 drop(queue);
-                self.note_idle(here, now);
+                self.note_idle(now);
                 return None;
             }
             None => queue.idle.take()?,
@@ -135,15 +138,22 @@ impl<P: Platform> Core<P> {
         Some(self.dispatch(here, queue, next, why, true, now))
     }
 
+    /// Whether it would make a difference if the thread that runs on `here` gave way.
+    #[inline]
+    pub fn may_yield(&self, here: CpuId) -> bool {
+        // A thread of the deadline class gives its budget up even to nobody.
+        self.needs_reschedule(here) || self.has_competitors(here) || self.machine.runs_deadline(here)
+    }
+
     /// Whether a thread waits that might run here instead of the current one.
     #[inline]
     pub(super) fn has_competitors(&self, here: CpuId) -> bool {
-        self.machine.waiting(here) > 0 || self.machine.has_waiting() && self.balancer().shares_queue()
+        self.machine.waiting(here) > 0 || self.machine.has_waiting() && self.shares_queue()
     }
 
     /// With a queue that all CPUs share: the current thread's turn is over, and another may wait elsewhere.
     fn take_turn(&self, here: CpuId, why: Leave) -> Option<Switch> {
-        if !self.balancer().shares_queue() || !self.machine.has_waiting() || !self.steal(here) {
+        if !self.shares_queue() || !self.machine.has_waiting() || !self.steal(here) {
             return None;
         }
         let now = self.platform.now();
@@ -151,14 +161,6 @@ impl<P: Platform> Core<P> {
         self.settle(here, &mut queue, now);
         let next = self.next_of(here, &mut queue, false, now)?;
         Some(self.dispatch(here, queue, next, why, true, now))
-    }
-
-    /// The idle thread has found nothing. If others wait all the same, work is not conserved.
-    fn note_idle(&self, here: CpuId, now: Instant) {
-        if self.machine.has_waiting() && self.machine.is_idle(here) {
-            self.machine.violations.begin(now);
-        }
-        self.machine.violations.look(now, &self.machine);
     }
 
     /// Disposes of the thread that ran before: it may be picked again from now on, sleeps, or is dead. The next thread
@@ -184,22 +186,25 @@ impl<P: Platform> Core<P> {
                     self.settle_in(token, Placement::Move, cause, Enqueue::Migrate, here);
                     return None;
                 }
-                if self.balancer().shares_queue() && token.policy().class() == Class::Fair {
+                if self.shares_queue() && token.policy().class() == Class::Fair {
                     queue.depart_outgoing(&token);
                     queue.export(here, &self.machine);
                     drop(queue);
                     self.settle_in(token, Placement::Turn, Cause::Push, Enqueue::Migrate, here);
                     return None;
                 }
-                let thread = token.thread().clone();
+                let takers = takers(token.thread());
                 let enqueue = if why == Leave::Yield { Enqueue::Yield } else { Enqueue::Preempt };
                 let since = queue.since;
                 queue.push(here, token, enqueue, since, &self.machine);
-                drop(queue);
-                self.platform.interleave();
-                if self.machine.has_idle() {
-                    self.offer(here, &thread.affinity(), here);
+                if queue.current().is_idle() {
+                    // It was to leave this CPU, or has no budget, and nobody else was there.
+                    self.machine.idle.remove(here);
+                    self.request_reschedule(here);
+                    return None;
                 }
+                drop(queue);
+                self.offer(here, &takers, since, here);
             }
             Leave::Block => {
                 drop(queue);
@@ -229,7 +234,7 @@ impl<P: Platform> Core<P> {
         if queue.waiting() == 0 {
             return None;
         }
-        queue.pick(here, competes, now, &self.machine)
+        queue.pick(competes, now)
     }
 
     /// Makes `next` the current thread of `here` and the current one outgoing, whose time is accounted up to `now`.
@@ -255,14 +260,14 @@ impl<P: Platform> Core<P> {
         let token = queue.replace_current(next).expect("an online CPU has a current thread");
         let previous = token.thread().clone();
         let counters = &self.cpu(here).counters;
-        counters.switches.bump();
+        counters.switches.add_locked(1);
         let was_idle = token.is_idle();
         if !was_idle {
             let involuntary = matches!(why, Leave::Preempt | Leave::Hold);
             previous.stats.left(!involuntary);
             queue.delays.slices.record(ran.as_ticks());
             if involuntary {
-                counters.preemptions.bump();
+                counters.preemptions.add_locked(1);
             }
         }
         let left = shown(&token);
@@ -276,7 +281,7 @@ impl<P: Platform> Core<P> {
             why: left_for(why, was_idle),
         });
         if idle {
-            self.note_idle(here, now);
+            self.note_idle(now);
             return Switch { previous, next: incoming };
         }
         if was_idle || searched {
@@ -284,7 +289,7 @@ impl<P: Platform> Core<P> {
             self.machine.idle.remove(here);
             self.pass_on(here);
         }
-        self.machine.violations.look(now, &self.machine);
+        self.note_progress(now);
         Switch { previous, next: incoming }
     }
 
@@ -300,7 +305,7 @@ impl<P: Platform> Core<P> {
         let violations = self.machine.violations.total(now);
         let violation = violations.checked_sub(wait.violations).unwrap_or(Duration::from_ticks(0)).min(delay);
         if violation.as_ticks() != 0 {
-            self.cpu(here).counters.violation_ns.add(violation.as_ticks());
+            self.cpu(here).counters.violation_ns.add_locked(violation.as_ticks());
         }
         next.thread().stats.waited(delay, violation);
     }

@@ -92,7 +92,7 @@ impl<P: Platform> Core<P> {
     /// requested because a thread waits now. And after each [`tick`](Self::tick).
     pub fn slice_end(&self, here: CpuId) -> Option<Instant> {
         // Nobody tells this CPU when a thread begins to wait in a queue that all share: its slices always end.
-        let shared = self.balancer().shares_queue();
+        let shared = self.shares_queue();
         if self.machine.waiting(here) == 0 && !shared {
             return None;
         }

@@ -1,8 +1,10 @@
 //! CPUs that run threads whose programs are lists of actions.
 
 use crate::platform::Checked;
+use sched::Platform;
 use sched::{
-    Config, Core, CpuId, CpuSet, Kind, Leave, NewThread, Policy, Progress, Switch, Thread, ThreadId, Topology,
+    Config, Core, CpuId, CpuSet, Kind, Leave, NewThread, Policy, Progress, Switch, Thread, ThreadId, Tick,
+    Topology, balance, order,
 };
 use shuttle::sync::Arc as Shared;
 use shuttle::thread;
@@ -22,6 +24,15 @@ pub enum Action {
     Tick,
     Pin(usize, &'static [CpuId]),
     Offline(CpuId),
+    Online(CpuId),
+    /// Gives another thread another policy; the deadline class may refuse.
+    Policy(usize, Policy),
+    Order(&'static order::Entry),
+    Balancer(&'static balance::Entry),
+    /// Begins another program.
+    Exec,
+    /// A timer tick that ends the thread's first run, and leaves it its CPU.
+    FirstTick,
     /// Keeps its CPU busy until another thread has ended.
     Await(usize),
     /// The thread runs on one of these CPUs now.
@@ -82,6 +93,12 @@ pub fn run(cpus: usize, programs: &'static [&'static [Action]], config: Config) 
         thread.is_dead() && guest(thread).done.load(SeqCst) == program.len()
     };
     assert!(machine.threads.iter().zip(programs).all(ended));
+    for cpu in CpuId::first(machine.core.machine().topology().cpus()) {
+        assert_eq!(machine.core.machine().waiting(cpu), 0);
+        assert_eq!(machine.core.booked_bandwidth(cpu), 0, "a dead thread has bandwidth booked");
+    }
+    let now = machine.core.platform().now();
+    assert_eq!(machine.core.machine().violations().present(now), None, "a violation outlives all threads");
 }
 
 fn guest(thread: &Thread) -> &Guest {
@@ -96,7 +113,7 @@ impl Machine {
             let switch = match current.kind() {
                 Kind::Idle if self.core.needs_reschedule(here) => self.core.reschedule(here, Leave::Preempt),
                 Kind::Idle => {
-                    self.core.platform().halt(here);
+                    self.halt(here);
                     None
                 }
                 Kind::User if self.core.platform().take_kick(here) && self.core.needs_reschedule(here) => {
@@ -107,6 +124,18 @@ impl Machine {
             if let Some(switch) = switch {
                 current = self.switch(here, &current, switch);
             }
+        }
+    }
+
+    /// Waits for a kick, or for what the timer was armed for: where nothing else happens, time passes until then.
+    fn halt(&self, here: CpuId) {
+        match self.core.next_event(here) {
+            Some(at) => {
+                self.core.platform().pass_until(at);
+                self.core.request_reschedule(here);
+                thread::yield_now();
+            }
+            None => self.core.platform().halt(here),
         }
     }
 
@@ -134,6 +163,19 @@ impl Machine {
                 self.core.set_affinity(&self.threads[id], cpus.iter().copied().collect(), here);
             }
             Action::Offline(cpu) => self.core.take_offline(cpu, here),
+            Action::Online(cpu) => self.core.set_online(cpu, here),
+            Action::Policy(id, policy) => {
+                let _ = self.core.set_policy(&self.threads[id], policy, here);
+            }
+            Action::Order(order) => drop(self.core.set_order(order, here).unwrap()),
+            Action::Balancer(balancer) => self.core.set_balancer(balancer, here).unwrap(),
+            Action::Exec => return self.core.reschedule(here, Leave::Exec),
+            Action::FirstTick => {
+                assert!(!current.has_had_first_run(), "{current:?} has had its first tick");
+                let answer = self.core.tick(here, Progress::User { retired: true, rip: 0 });
+                assert_eq!(answer, Tick::Continue);
+                assert!(current.has_had_first_run());
+            }
             Action::Await(id) if !self.threads[id].is_dead() => {
                 guest.done.fetch_sub(1, SeqCst);
                 thread::yield_now();

@@ -11,7 +11,9 @@ mod machine;
 mod platform;
 
 use machine::{Action, Action::*, run};
-use sched::{Config, CpuId, balance, order};
+use sched::balance::{IDLE_STEAL, TWO_CHOICES};
+use sched::order::{EEVDF, ROUND_ROBIN};
+use sched::{Config, CpuId, Duration, Reservation, balance, order};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 
 const A: CpuId = CpuId(0);
@@ -110,4 +112,62 @@ fn three_wakers_of_one_sleeper_all_count() {
 #[test]
 fn a_cpu_goes_offline_while_others_work() {
     check(3, &[&[Start(1), Start(2), Offline(C), Yield, Down], &[Yield, Yield, Up(0)], &[Yield, Yield]]);
+}
+
+#[test]
+fn a_cpu_goes_offline_and_comes_back_while_others_work() {
+    check(
+        3,
+        &[
+            &[Start(1), Start(2), Offline(C), Yield, Online(C), Down],
+            &[Yield, Pin(2, &[C]), Yield, Up(0)],
+            &[Yield, Exec, Yield],
+        ],
+    );
+}
+
+#[test]
+fn threads_that_sleep_and_wake_outlive_a_change_of_order_and_balancer() {
+    const PROGRAMS: Programs = &[
+        &[Start(1), Start(2), Order(&EEVDF), Balancer(&IDLE_STEAL), Down, Order(&ROUND_ROBIN), Down],
+        &[Yield, Up(0), Balancer(&TWO_CHOICES), Order(&EEVDF), Yield],
+        &[Yield, Up(0), Exec, Yield],
+    ];
+    check(3, PROGRAMS);
+}
+
+#[test]
+fn thieves_and_threads_that_end_do_not_meet() {
+    check(3, &[&[Start(1), Start(2), Start(3)], &[Start(4)], &[], &[Yield], &[]]);
+}
+
+#[test]
+fn a_new_thread_that_is_moved_gets_its_first_tick_where_it_then_runs() {
+    check(
+        3,
+        &[
+            &[Start(1), Pin(1, &[B, C]), Start(2), Pin(1, &[C]), Yield],
+            &[FirstTick, Yield, Tick],
+            &[FirstTick, Offline(B), Tick, Online(B)],
+        ],
+    );
+}
+
+#[test]
+fn a_thread_changes_its_class_wherever_it_is_at_that_moment() {
+    const URGENT: sched::Policy = sched::Policy::Fifo { priority: 5 };
+    const RESERVED: sched::Policy = sched::Policy::Deadline(Reservation {
+        runtime: Duration::from_millis(500),
+        deadline: Duration::from_millis(600),
+        period: Duration::from_millis(1_000),
+    });
+    const ORDINARY: sched::Policy = sched::Policy::normal(3);
+    check(
+        3,
+        &[
+            &[Start(1), Start(2), Policy(1, URGENT), Policy(2, RESERVED), Up(1), Policy(1, RESERVED), Yield],
+            &[Down, Policy(0, URGENT), Yield, Policy(2, ORDINARY), Yield],
+            &[Yield, Policy(1, ORDINARY), Yield, Policy(0, ORDINARY), Pin(1, &[B]), Yield],
+        ],
+    );
 }

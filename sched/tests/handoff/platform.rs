@@ -77,6 +77,10 @@ impl Checked {
         Self { clock: AtomicU64::new(0), kicks: (0..cpus).map(|_| Signal::new()).collect() }
     }
 
+    pub fn pass_until(&self, time: Instant) {
+        self.clock.fetch_max(time.as_ticks(), SeqCst);
+    }
+
     /// `hlt`: returns when `cpu` was kicked, perhaps before this call.
     pub fn halt(&self, cpu: CpuId) {
         self.kicks[cpu.index()].wait();

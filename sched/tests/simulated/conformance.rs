@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// A scenario on a machine of the given shape.
 type Scenario = (&'static str, fn(Topology, Config) -> Check);
 
-const SCENARIOS: [Scenario; 11] = [
+const SCENARIOS: [Scenario; 12] = [
     ("forks fill the machine", forks_fill_the_machine),
     ("sleepers wake where there is room", sleepers_wake_where_there_is_room),
     ("each CPU that falls idle finds work", each_cpu_that_falls_idle_finds_work),
@@ -17,6 +17,7 @@ const SCENARIOS: [Scenario; 11] = [
     ("a CPU that has not started is not proposed", a_cpu_that_has_not_started_is_not_proposed),
     ("threads that pile up reach idle CPUs in time", threads_that_pile_up_reach_idle_cpus_in_time),
     ("a balanced machine is left alone", a_balanced_machine_is_left_alone),
+    ("idle CPUs look behind pinned threads", idle_cpus_look_behind_pinned_threads),
     ("pinned threads stay pinned", pinned_threads_stay_pinned),
     ("each waiting thread gets its turn", each_waiting_thread_gets_its_turn),
     ("whatever happens", random::whatever_happens),
@@ -173,12 +174,7 @@ fn threads_that_pile_up_reach_idle_cpus_in_time(topology: Topology, config: Conf
     let mut machine = Machine::new(topology, config);
     machine.settle()?;
     for _ in 0..2 {
-        let ids: Vec<_> = (0..threads)
-            .map(|_| machine.spawn(CpuId::BOOT, CpuSet::of(CpuId::BOOT)))
-            .collect::<Result<_, _>>()?;
-        for id in ids {
-            machine.set_affinity(id, all, CpuId::BOOT)?;
-        }
+        pile_up(&mut machine, threads, all)?;
         let begun = machine.core.platform().now();
         // Each CPU ticks once in this time, and the last one to be asked may be the one that is due.
         let bound = bound + config.tick * 2 * machine.cpu_ids().len() as u32;
@@ -188,11 +184,42 @@ fn threads_that_pile_up_reach_idle_cpus_in_time(topology: Topology, config: Conf
         if let Some((cpu, id)) = machine.idle_while_waiting() {
             return Err(format!("{cpu} idles while {id} waits, for more than {} ms", bound.as_millis()));
         }
+        // Again after everybody has idled for a while.
+        machine.drain()?;
+        tick_all(&mut machine, 20)?;
     }
     wind_up(machine)
 }
 
-/// Each CPU has two threads, for a second: there is no reason to move any.
+fn pile_up(machine: &mut Machine, threads: usize, all: CpuSet) -> Check {
+    let spawn = |_| machine.spawn(CpuId::BOOT, CpuSet::of(CpuId::BOOT));
+    let ids: Vec<_> = (0..threads).map(spawn).collect::<Result<_, _>>()?;
+    ids.into_iter().try_for_each(|id| machine.set_affinity(id, all, CpuId::BOOT))
+}
+
+/// The longest queue is of threads that may run nowhere else; one that may waits in a shorter one. Without preemption, so that
+/// waiting does not end by itself.
+fn idle_cpus_look_behind_pinned_threads(topology: Topology, config: Config) -> Check {
+    let all = topology.all();
+    if topology.cpus() < 3 {
+        return Ok(());
+    }
+    let mut machine = Machine::new(topology, Config { order: &order::FIFO, ..config });
+    machine.settle()?;
+    let (first, second) = (CpuId(0), CpuId(1));
+    for (cpu, pinned) in [(first, 6), (second, 2)] {
+        for _ in 0..pinned {
+            machine.spawn(cpu, CpuSet::of(cpu))?;
+        }
+        machine.settle()?;
+    }
+    let free = machine.spawn(second, CpuSet::of(second))?;
+    machine.set_affinity(free, all, first)?;
+    machine.settle()?;
+    wind_up(machine)
+}
+
+/// Each CPU has two threads, and the first has one more, for a second: there is no reason to move any.
 fn a_balanced_machine_is_left_alone(topology: Topology, config: Config) -> Check {
     let all = topology.all();
     let mut machine = Machine::new(topology, config);
@@ -202,6 +229,7 @@ fn a_balanced_machine_is_left_alone(topology: Topology, config: Config) -> Check
             machine.spawn(cpu, CpuSet::of(cpu))?;
         }
     }
+    machine.spawn(CpuId::BOOT, CpuSet::of(CpuId::BOOT))?;
     machine.settle()?;
     for id in machine.threads.keys().copied().collect::<Vec<_>>() {
         machine.set_affinity(id, all, CpuId::BOOT)?;
@@ -277,6 +305,14 @@ fn each_waiting_thread_gets_its_turn(topology: Topology, config: Config) -> Chec
 /// All orders with this balancer, and all balancers with this order: for what does not depend on the pair.
 const USUAL: (&order::Entry, &balance::Entry) = (&order::ROUND_ROBIN, &balance::TWO_CHOICES);
 
+/// All balancers, or the one that the environment variable BALANCER names.
+fn balancers() -> Vec<&'static balance::Entry> {
+    match std::env::var("BALANCER") {
+        Ok(name) => vec![balance::by_name(&name).unwrap_or_else(|| panic!("there is no balancer `{name}`"))],
+        Err(_) => balance::balancers().to_vec(),
+    }
+}
+
 fn assert_conforms(config: Config) {
     if let Err(broken) = conforms(config) {
         panic!("{} and {} ({:?}): {broken}", config.order.name, config.balancer.name, config.timer);
@@ -287,7 +323,7 @@ fn assert_conforms(config: Config) {
 fn assert_each_conforms(change: fn(&mut Config)) {
     let usual = Config { order: USUAL.0, balancer: USUAL.1, ..Config::default() };
     let orders = order::orders().iter().map(|order| Config { order, ..usual });
-    let balancers = balance::balancers().iter().map(|balancer| Config { balancer, ..usual });
+    let balancers = balancers().into_iter().map(|balancer| Config { balancer, ..usual });
     for mut config in orders.chain(balancers) {
         change(&mut config);
         assert_conforms(config);
@@ -297,7 +333,7 @@ fn assert_each_conforms(change: fn(&mut Config)) {
 #[test]
 fn every_order_conforms_with_every_balancer() {
     for order in order::orders() {
-        for balancer in balance::balancers() {
+        for balancer in balancers() {
             assert_conforms(Config { order, balancer, ..Config::default() });
         }
     }

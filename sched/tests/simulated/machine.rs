@@ -268,6 +268,8 @@ impl Machine {
         if self.core.needs_reschedule(cpu) {
             self.reschedule(cpu, Leave::Preempt)?;
         }
+        // The kernel looks at the flag again before it leaves: balancing may have raised it meanwhile.
+        self.cpus[cpu.index()].attention |= self.core.needs_reschedule(cpu);
         let state = &mut self.cpus[cpu.index()];
         state.halted = state.current.is_none() && !state.switching;
         Ok(())

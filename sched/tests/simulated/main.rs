@@ -3,10 +3,14 @@
 //!
 //! Interleavings inside a call of the core are not explored here: that is what `tests/handoff` does.
 
+mod balancers;
+mod classes;
 mod conformance;
 mod first_tick;
+mod laboratory;
 mod machine;
 mod mutants;
+mod orders;
 mod platform;
 mod promises;
 mod random;

@@ -3,6 +3,7 @@
 use crate::machine::{Check, Machine, RAN, STUCK};
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use sched::{Config, CpuId, CpuSet, Progress, ThreadId, Timer, Topology, balance, order};
 
@@ -111,6 +112,17 @@ pub fn whatever_happens(topology: Topology, config: Config) -> Check {
             holds(topology.clone(), config, &ops).map_err(TestCaseError::fail)
         })
         .map_err(|failure| failure.to_string())
+}
+
+/// One random sequence, which the seed determines.
+pub fn one_run(topology: Topology, config: Config, seed: u64) -> Check {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), rng);
+    let ops =
+        proptest::collection::vec(op(), 60..300).new_tree(&mut runner).map_err(|why| why.to_string())?;
+    holds(topology, config, &ops.current())
 }
 
 proptest! {

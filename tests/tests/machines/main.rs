@@ -11,4 +11,5 @@ mod noticed;
 mod policies;
 mod same_as_linux;
 mod starvation;
+mod topology;
 mod traced;

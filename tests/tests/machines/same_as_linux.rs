@@ -8,7 +8,7 @@ use tests::{Require, Step, run, sequence, steps};
 use tine::{Machine, machine};
 
 /// What is compared. Programs print nothing that differs from run to run, unless they are told to be verbose.
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 26] = [
     "hello",
     "hello Tine",
     "true_program",
@@ -22,6 +22,7 @@ const COMMANDS: [&str; 25] = [
     "tlb_shootdown",
     "fpu_migration",
     "affinity_test",
+    "policies_test",
     "fork_exit_storm --count 500",
     "memory_hog --limit 32",
     "fork_bomb --limit 100",

@@ -23,6 +23,8 @@ fn trace(outcome: &Outcome) -> Trace {
     Trace::decode(bytes).unwrap_or_else(|broken| panic!("{}", outcome.failure(vec![broken.to_string()])))
 }
 
+type Is = fn(&Event) -> bool;
+
 fn count(trace: &Trace, is: impl Fn(&Event) -> bool) -> usize {
     trace.tracks.iter().flat_map(|track| &track.events).filter(|(_, event)| is(event)).count()
 }
@@ -72,7 +74,7 @@ fn a_trace_of_messages_is_plausible_and_has_calls_and_faults() {
     let storm = machine().program("message_storm").args(STORM).append("trace.buffer=16384");
     let outcome = pass(&storm.trace(Level::All));
     let trace = require_plausible(&outcome);
-    let kinds: [(&str, fn(&Event) -> bool); 6] = [
+    let kinds: [(&str, Is); 6] = [
         ("wake-up", |event| matches!(event, Event::Wake { .. })),
         ("system call", |event| matches!(event, Event::SyscallEnter { .. })),
         ("page fault", |event| matches!(event, Event::PageFault { .. })),

@@ -48,10 +48,24 @@ pub struct Boot {
     pub balancer: String,
     pub seed: u64,
     pub memory_bytes: u64,
+    /// Where each CPU is, in the order of their numbers.
+    pub places: Vec<Place>,
     /// Kernel image, page tables, heap, stacks and per-frame tables when the first program starts.
     pub kernel_bytes: u64,
     /// From the kernel's entry to the first user instruction.
     pub boot_ns: u64,
+}
+
+/// Where a CPU is. Numbers are dense and unique in the machine: core 3 is in one socket only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    pub node: u32,
+    pub socket: u32,
+    /// The last-level cache.
+    pub cache: u32,
+    pub core: u32,
+    /// The hardware thread within its core.
+    pub thread: u32,
 }
 
 /// What the scheduler counted from the start of the program to its end.

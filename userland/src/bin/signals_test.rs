@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         &[
             ("without a handler, a wild access kills by SIGSEGV", wild_access_kills),
             ("an illegal instruction kills by SIGILL, a division by zero by SIGFPE", faults_kill),
+            ("a breakpoint and a single step are SIGTRAP, each with its code", traps_are_signals),
             ("a handler learns the address of a fault, and may repair it", handler_repairs),
             ("a handler runs on the alternate stack", alternate_stack),
             ("a fault without a stack for its handler kills", no_stack_kills),
@@ -85,6 +86,35 @@ fn faults_kill() -> Outcome {
     kills(Signal::SIGTRAP, || unsafe { std::arch::asm!("int3") })?;
     // SAFETY: as above; a privileged instruction raises a general-protection fault in user mode.
     kills(Signal::SIGSEGV, || unsafe { std::arch::asm!("hlt") })
+}
+
+/// Sets the trap flag for some instructions, in a program that nobody debugs.
+fn step_by_itself() {
+    // SAFETY: only flags change, and they are as before at the end.
+    unsafe {
+        std::arch::asm!(
+            "pushfq",
+            "or qword ptr [rsp], 0x100",
+            "popfq",
+            "nop",
+            "pushfq",
+            "and qword ptr [rsp], ~0x100",
+            "popfq",
+        );
+    }
+}
+
+fn traps_are_signals() -> Outcome {
+    kills(Signal::SIGTRAP, step_by_itself)?;
+    signals::note(Signal::SIGTRAP, SaFlags::empty())?;
+    // SAFETY: the handler takes notes and returns behind the breakpoint.
+    unsafe { std::arch::asm!("int3") };
+    let seen = signals::seen(Signal::SIGTRAP);
+    ensure!((seen.count, seen.code) == (1, libc::SI_KERNEL), "after a breakpoint: {seen:?}");
+    step_by_itself();
+    let seen = signals::seen(Signal::SIGTRAP);
+    ensure!(seen.count > 1 && seen.code == libc::TRAP_TRACE, "after single steps: {seen:?}");
+    Ok(())
 }
 
 fn handler_repairs() -> Outcome {

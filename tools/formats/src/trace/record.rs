@@ -58,12 +58,15 @@ impl Record {
     /// How many bytes it takes.
     pub const SIZE: usize = 32;
 
+    /// Where the event is made on the spot, little is left to do.
+    #[inline(always)]
     pub fn new(time: Instant, event: &Event) -> Self {
         let (kind, detail, words) = parts(event);
         Self { time: time.as_ticks().into(), kind, detail, reserved: [0; 2], words: words.map(U32::new) }
     }
 
     /// As a ring keeps it that is written word by word.
+    #[inline]
     pub fn to_words(self) -> [u64; 4] {
         let words: [U64; 4] = zerocopy::transmute!(self);
         words.map(U64::get)
@@ -71,6 +74,11 @@ impl Record {
 
     pub fn from_words(words: [u64; 4]) -> Self {
         zerocopy::transmute!(words.map(U64::new))
+    }
+
+    /// The same event at another time.
+    pub fn at(self, time: Instant) -> Self {
+        Self { time: time.as_ticks().into(), ..self }
     }
 
     pub fn time(&self) -> Instant {
@@ -115,6 +123,7 @@ impl Record {
 }
 
 /// Kind, detail and words. A [`ThreadId`] that an event is about is its first word.
+#[inline(always)]
 fn parts(event: &Event) -> (u8, u8, [u32; 5]) {
     match *event {
         Event::Switch { previous, next, why } => (kind::SWITCH, why as u8, [previous.0, next.0, 0, 0, 0]),

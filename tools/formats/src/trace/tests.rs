@@ -77,6 +77,8 @@ fn header(cpus: usize) -> Header {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn what_is_written_is_read_again(tracks in proptest::collection::vec(
         (proptest::collection::vec((any::<u64>(), events()), 0..20), 0..100_u64), 0..5)) {

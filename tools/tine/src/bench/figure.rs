@@ -49,6 +49,13 @@ const KNOWN: &[Known] = &[
         limit: Some(Limit::AtMost(2.0)),
         linux: None,
     },
+    Known {
+        name: "trace_cost",
+        what: "what tracing costs message_storm",
+        unit: Unit::Percent,
+        limit: Some(Limit::AtMost(5.0)),
+        linux: None,
+    },
 ];
 
 pub const OF_BOUND: &str = "spin_of_bound";

@@ -6,6 +6,7 @@
 //! Start at [`measure`].
 
 mod figure;
+mod tracing;
 
 use crate::machine::{DEFAULT_CONFIG, Failure, Machine, Outcome, machine};
 use crate::record::{Record, SCHEMA, Time, Versions};
@@ -105,11 +106,13 @@ pub fn measure(boots: u32) -> Result<Bench, Failure> {
     in_virtual.reproduce.push(micro.record.reproduce.clone());
     in_virtual.figures = operations(&micro)?;
     spin(&mut in_virtual, &counted, 1)?;
+    tracing::tracing(&mut in_virtual, &counted, 1)?;
 
     let default = Machine::named(DEFAULT_CONFIG).measure_host();
     let first = boot(&default.clone().seed(1), "fork_spin_stress in wall time, to warm up")?;
     let mut in_wall = Group::of(&first.record);
     spin(&mut in_wall, &default, boots)?;
+    tracing::tracing(&mut in_wall, &default, boots)?;
     let versions = micro.record.versions;
     Ok(Bench { schema: SCHEMA, versions, groups: vec![in_virtual, in_wall] })
 }

@@ -6,6 +6,7 @@ mod doctor;
 mod gdb;
 mod iso;
 mod lists;
+mod new_balancer;
 mod run;
 mod sim;
 mod timeline;
@@ -43,6 +44,8 @@ enum Command {
     Configs,
     /// List the balancers, and the orders on one CPU.
     Balancers,
+    /// Write the skeleton of a balancer, and register it.
+    NewBalancer(NewBalancerOptions),
     /// List the programs that can be run.
     Programs,
     /// Say what is installed, what is missing, and which accelerator will be used and why.
@@ -100,6 +103,15 @@ struct BenchOptions {
     /// lowest and the highest figure with 97 % confidence.
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..))]
     boots: u32,
+}
+
+#[derive(Debug, Args)]
+struct NewBalancerOptions {
+    /// Its name, such as `my_policy`.
+    name: String,
+    /// Another source tree than the one that `tine` was built from.
+    #[arg(long, value_name = "DIR")]
+    tree: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -194,6 +206,7 @@ fn dispatch(cli: Cli) -> Result<()> {
             lists::policies();
             Ok(())
         }
+        Some(Command::NewBalancer(options)) => new_balancer::new_balancer(&options),
         Some(Command::Programs) => lists::programs(),
         Some(Command::Doctor) => doctor::doctor(),
         Some(Command::Gdb(options)) => gdb::gdb(&options),
