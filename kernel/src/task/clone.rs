@@ -125,7 +125,9 @@ fn child_scheduling(current: &Current) -> Result<Scheduling, Errno> {
     let resets = current.task.resets_policy_on_fork.load(Relaxed);
     let (policy, nice) = match policy {
         Policy::Deadline(_) if !resets => return Err(Errno::EAGAIN),
-        Policy::Deadline(_) | Policy::Fifo { .. } | Policy::RoundRobin { .. } if resets => (Policy::normal(0), 0),
+        Policy::Deadline(_) | Policy::Fifo { .. } | Policy::RoundRobin { .. } if resets => {
+            (Policy::normal(0), 0)
+        }
         Policy::Normal(_) if resets => (Policy::normal(nice.max(0)), nice.max(0)),
         Policy::Batch(_) if resets => (Policy::Batch(Share::of_nice(nice.max(0))), nice.max(0)),
         policy => (policy, nice),

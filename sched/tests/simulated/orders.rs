@@ -191,7 +191,7 @@ fn a_shorter_slice_is_served_sooner() {
     let mut laboratory = eevdf_with_short_ticks();
     let [short, long] =
         [1, 20].map(|slice| laboratory.start_here(asks(slice), Program::periodic(500, 7_300)));
-    (0..3).for_each(|_| drop(spin(&mut laboratory, 0)));
+    let _others = [0; 3].map(|nice| spin(&mut laboratory, nice));
     laboratory.run(ms(60_000));
     let delay = |index: usize| {
         let stats = laboratory.thread(index).stats();
@@ -214,7 +214,7 @@ fn a_shorter_slice_brings_no_more_time() {
 fn a_request_is_served_to_its_end_however_often_the_cpu_is_asked() {
     for order in order::orders().iter().filter(|order| order.preemptive) {
         let mut laboratory = laboratory(order, Timer::Periodic);
-        (0..3).for_each(|_| drop(spin(&mut laboratory, 0)));
+        let _three = [0; 3].map(|nice| spin(&mut laboratory, nice));
         laboratory.run(ms(100));
         let switches = laboratory.core.cpu_stats(CpuId::BOOT).switches;
         for _ in 0..10_000 {
