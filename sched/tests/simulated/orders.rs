@@ -265,6 +265,24 @@ fn a_change_of_the_nice_value_counts_at_once_for_threads_that_run_wait_and_sleep
     }
 }
 
+/// Against many others, so that it matters little that one of them has the CPU for sure while it sleeps.
+#[test]
+fn a_lottery_compensates_who_blocks_early_until_its_next_quantum_and_no_longer() {
+    let mut laboratory = laboratory(&LOTTERY, Timer::OneShot);
+    let blocks = laboratory.start_here(Policy::normal(0), Program::periodic(2_500, 10));
+    let _others = [0; 40].map(|nice| spin(&mut laboratory, nice));
+    let due = 50_000e6 / 41.0;
+    let part = runs_in(&mut laboratory, &[blocks], ms(50_000))[0] / due;
+    assert!(
+        (0.6..1.4).contains(&part),
+        "it blocks after a quarter of its quantum, and has {part} of its share"
+    );
+    laboratory.set_program(blocks, Program::SPIN);
+    laboratory.run(ms(1_000));
+    let part = runs_in(&mut laboratory, &[blocks], ms(50_000))[0] / due;
+    assert!((0.6..1.4).contains(&part), "it blocks no more, and has {part} of its share");
+}
+
 #[test]
 fn round_robin_gives_every_thread_the_same() {
     let mut laboratory = laboratory(&ROUND_ROBIN, Timer::Periodic);
