@@ -191,9 +191,7 @@ fn a_shorter_slice_is_served_sooner() {
     let mut laboratory = eevdf_with_short_ticks();
     let [short, long] =
         [1, 20].map(|slice| laboratory.start_here(asks(slice), Program::periodic(500, 7_300)));
-    for _ in 0..3 {
-        spin(&mut laboratory, 0);
-    }
+    let _others = [0; 3].map(|nice| spin(&mut laboratory, nice));
     laboratory.run(ms(60_000));
     let delay = |index: usize| {
         let stats = laboratory.thread(index).stats();
@@ -216,9 +214,7 @@ fn a_shorter_slice_brings_no_more_time() {
 fn a_request_is_served_to_its_end_however_often_the_cpu_is_asked() {
     for order in order::orders().iter().filter(|order| order.preemptive) {
         let mut laboratory = laboratory(order, Timer::Periodic);
-        for _ in 0..3 {
-            spin(&mut laboratory, 0);
-        }
+        let _three = [0; 3].map(|nice| spin(&mut laboratory, nice));
         laboratory.run(ms(100));
         let switches = laboratory.core.cpu_stats(CpuId::BOOT).switches;
         for _ in 0..10_000 {
@@ -267,6 +263,24 @@ fn a_change_of_the_nice_value_counts_at_once_for_threads_that_run_wait_and_sleep
             }
         }
     }
+}
+
+/// Against many others, so that it matters little that one of them has the CPU for sure while it sleeps.
+#[test]
+fn a_lottery_compensates_who_blocks_early_until_its_next_quantum_and_no_longer() {
+    let mut laboratory = laboratory(&LOTTERY, Timer::OneShot);
+    let blocks = laboratory.start_here(Policy::normal(0), Program::periodic(2_500, 10));
+    let _others = [0; 40].map(|nice| spin(&mut laboratory, nice));
+    let due = 50_000e6 / 41.0;
+    let part = runs_in(&mut laboratory, &[blocks], ms(50_000))[0] / due;
+    assert!(
+        (0.6..1.4).contains(&part),
+        "it blocks after a quarter of its quantum, and has {part} of its share"
+    );
+    laboratory.set_program(blocks, Program::SPIN);
+    laboratory.run(ms(1_000));
+    let part = runs_in(&mut laboratory, &[blocks], ms(50_000))[0] / due;
+    assert!((0.6..1.4).contains(&part), "it blocks no more, and has {part} of its share");
 }
 
 #[test]
