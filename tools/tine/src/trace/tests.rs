@@ -87,6 +87,10 @@ fn what_cannot_be_is_objected_to() {
     assert!(problems(&asleep)[0].contains("was not woken"));
     let awake = trace(1, [(0, switch(0, 1, Left::Idle)), (0, wake(1, 0))]);
     assert!(problems(&awake)[0].contains("is made to wait on CPU 0 while it runs"));
+    let text = draw(&awake, &View { from: None, to: None, rows: 1, width: 80 }).expect("a picture");
+    assert!(
+        text.contains("The trace contradicts itself 1 times; first: at 2000 ns, thread 1 is made to wait")
+    );
 }
 
 #[test]
