@@ -145,4 +145,32 @@ mod tests {
         let lock = core::ptr::from_ref(&LOCK).addr();
         assert!((lock..lock + size_of_val(&LOCK)).contains(&REPORTED.load(SeqCst)));
     }
+
+    #[test]
+    fn whoever_had_to_wait_for_a_lock_tells_its_rank_and_for_how_long() {
+        static MICROS: AtomicU64 = AtomicU64::new(0);
+        static WAITED: AtomicU64 = AtomicU64::new(0);
+        static LOCK: IrqLock<(), { rank::FRAMES }> = IrqLock::new(());
+
+        set_contention_hook(
+            || Instant::from_ticks(MICROS.fetch_add(1, SeqCst) * 1000),
+            |which, waited| {
+                if which == rank::FRAMES {
+                    WAITED.store(waited.as_ticks(), SeqCst);
+                }
+            },
+        );
+        drop(LOCK.lock());
+        assert_eq!(WAITED.load(SeqCst), 0, "nobody waited");
+        let held = LOCK.lock();
+        std::thread::scope(|scope| {
+            let before = MICROS.load(SeqCst);
+            scope.spawn(|| drop(LOCK.lock()));
+            while MICROS.load(SeqCst) == before {
+                std::thread::yield_now();
+            }
+            drop(held);
+        });
+        assert!(WAITED.load(SeqCst) >= 1000);
+    }
 }

@@ -106,6 +106,8 @@ struct Player<'a, F> {
     now: Instant,
     cpus: Vec<Cpu>,
     threads: BTreeMap<ThreadId, State>,
+    /// Where each thread ran, waited or was sent last.
+    homes: BTreeMap<ThreadId, CpuId>,
     /// Flows that lead to the next run of a thread.
     open: BTreeMap<ThreadId, Vec<Flow>>,
     next_flow: Flow,
@@ -131,6 +133,7 @@ pub fn replay(trace: &Trace, mut observe: impl FnMut(Instant, Change)) -> Replay
         now: first,
         cpus: trace.tracks.iter().map(|_| Cpu::default()).collect(),
         threads: BTreeMap::new(),
+        homes: BTreeMap::new(),
         open: BTreeMap::new(),
         next_flow: 1,
         free: 0,
@@ -174,10 +177,13 @@ impl<F: FnMut(Instant, Change)> Player<'_, F> {
     fn play(&mut self, cpu: CpuId, event: &Event) {
         let flow = match *event {
             Event::Wake { thread, to, .. } => {
+                self.require_home(thread, to, "is woken on");
                 self.wait(thread, to);
                 Some(self.open_flow(thread))
             }
-            Event::Migrate { thread, to, .. } => {
+            Event::Migrate { thread, from, to, .. } => {
+                self.require_home(thread, from, "moves away from");
+                self.homes.insert(thread, to);
                 // One that is woken, or new, waits only when it has arrived.
                 if let Some(State::Waiting(_)) = self.threads.get(&thread) {
                     self.wait(thread, to);
@@ -191,6 +197,14 @@ impl<F: FnMut(Instant, Change)> Player<'_, F> {
             self.switch(cpu, previous, next, why);
         }
         self.look();
+    }
+
+    /// A thread is where it was last, unless it has moved.
+    fn require_home(&mut self, thread: ThreadId, cpu: CpuId, what: &str) {
+        let home = self.homes.insert(thread, cpu);
+        if let Some(home) = home.filter(|home| *home != cpu) {
+            self.object(format!("{thread} {what} {cpu} and did not move there from {home}"));
+        }
     }
 
     fn open_flow(&mut self, thread: ThreadId) -> Flow {
@@ -239,6 +253,7 @@ impl<F: FnMut(Instant, Change)> Player<'_, F> {
         if next.0 == 0 {
             return;
         }
+        self.homes.insert(next, cpu);
         match self.threads.insert(next, State::Running(cpu)) {
             Some(State::Running(other)) => {
                 self.object(format!("{next} runs on {cpu} while it runs on {other}"))

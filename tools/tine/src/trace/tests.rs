@@ -85,8 +85,14 @@ fn what_cannot_be_is_objected_to() {
         [(0, switch(0, 1, Left::Idle)), (0, switch(1, 0, Left::Slept)), (0, switch(0, 1, Left::Idle))],
     );
     assert!(problems(&asleep)[0].contains("was not woken"));
+    let moved = [(0, switch(0, 1, Left::Idle)), (0, switch(1, 0, Left::Slept)), (0, wake(1, 1))];
+    assert!(problems(&trace(2, moved))[0].contains("is woken on CPU 1 and did not move there from CPU 0"));
     let awake = trace(1, [(0, switch(0, 1, Left::Idle)), (0, wake(1, 0))]);
     assert!(problems(&awake)[0].contains("is made to wait on CPU 0 while it runs"));
+    let text = draw(&awake, &View { from: None, to: None, rows: 1, width: 80 }).expect("a picture");
+    assert!(
+        text.contains("The trace contradicts itself 1 times; first: at 2000 ns, thread 1 is made to wait")
+    );
 }
 
 #[test]
@@ -130,6 +136,7 @@ fn imagined(cpus: usize, choices: &[(u8, u8, u8)]) -> Trace {
         Running,
     }
     let mut threads = [State::Asleep; 8];
+    let mut homes = [0_u32; 8];
     let mut current = vec![0_u32; cpus];
     let mut events = Vec::new();
     for (what, a, b) in choices.iter().map(|(what, a, b)| (what, usize::from(*a), usize::from(*b))) {
@@ -138,10 +145,17 @@ fn imagined(cpus: usize, choices: &[(u8, u8, u8)]) -> Trace {
         match (what % 4, threads[index]) {
             (0, State::Asleep) => {
                 threads[index] = State::Waiting(cpu);
-                events.push((((a + b) % cpus) as u32, wake(thread, cpu)));
+                let waker = ((a + b) % cpus) as u32;
+                let (thread, from, to) = (ThreadId(thread), CpuId(homes[index]), CpuId(cpu));
+                if from != to {
+                    events.push((waker, Event::Migrate { thread, from, to, why: Moved::Wake }));
+                }
+                events.push((waker, wake(thread.0, cpu)));
+                homes[index] = cpu;
             }
             (1, State::Waiting(from)) if from != cpu => {
                 threads[index] = State::Waiting(cpu);
+                homes[index] = cpu;
                 events.push((cpu, steal(thread, from, cpu)));
             }
             (2, State::Waiting(on)) => {

@@ -231,6 +231,10 @@ impl Canvas {
             replayed.violations,
             replayed.violation_ns as f64 / 1e6
         );
+        if let Some(first) = replayed.problems.first() {
+            let count = replayed.problems.len();
+            let _ = writeln!(text, "The trace contradicts itself {count} times; first: {first}.");
+        }
         if shown < cpus {
             let _ = writeln!(text, "{} more CPUs do not fit in this width.", cpus - shown);
         }
