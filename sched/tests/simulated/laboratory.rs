@@ -74,7 +74,7 @@ impl Laboratory {
     }
 
     pub fn back_online(&mut self, cpu: CpuId) {
-        self.core.bring_online(cpu, idle(cpu));
+        self.core.set_online(cpu, CpuId::BOOT);
     }
 
     pub fn now(&self) -> Instant {
