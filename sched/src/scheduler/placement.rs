@@ -216,5 +216,5 @@ impl<P: Platform> Core<P> {
 
 /// The CPUs that may take `thread` from where it waits.
 pub(super) fn takers(thread: &Thread) -> CpuSet {
-    if thread.booking().is_some() { CpuSet::EMPTY } else { thread.affinity() }
+    if thread.booking().is_some() { CpuSet::EMPTY } else { thread.allowed(&CpuSet::ALL) }
 }

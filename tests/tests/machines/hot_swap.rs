@@ -1,6 +1,7 @@
 //! Policies are changed under load, and no thread is lost.
 
 use serde::Deserialize;
+use std::time::Duration;
 use tests::{Require, pass};
 use tine::{Machine, machine};
 
@@ -14,7 +15,7 @@ struct Report {
 
 /// All threads complete, and the policies were changed as often as they should.
 fn all_complete(machine: Machine) {
-    let outcome = pass(&machine.program("hot_swap"));
+    let outcome = pass(&machine.timeout(Duration::from_secs(300)).program("hot_swap"));
     let report = outcome
         .record
         .results()

@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_mistake_is_reported_with_its_place() {
-        let text = DEFAULT.replace("switch = \"4.2 us\"", "switch = \"soon\"");
+        let text = DEFAULT.replace("switch = \"3.25 us\"", "switch = \"soon\"");
         let error = Calibration::parse(&text).map_err(|error| error.to_string());
         assert!(
             error.is_err_and(|text| text.contains("line 5, column 10") && text.contains("`soon` is no time"))

@@ -1,5 +1,6 @@
 //! Figures derived from what a guest reported: rates, shares, the bound, fairness.
 
+use formats::Histogram;
 use formats::record::{CpuStats, Event};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,10 @@ pub struct Cpu {
     pub steals: u64,
     /// From fork to the first user instruction; `None` when no thread first ran here.
     pub first_run: Option<Latency>,
+    /// From being made runnable to running; `None` when no thread waited here.
+    pub run_delay: Option<Latency>,
+    /// The same for threads that were woken.
+    pub wake_latency: Option<Latency>,
 }
 
 /// Nanoseconds of the guest's clock.
@@ -93,7 +98,6 @@ pub fn derive(events: &[Event], parallelism: f64) -> Figures {
 }
 
 fn cpu(stats: &CpuStats, result: Option<&SpinResult>) -> Cpu {
-    let latency = &stats.first_run_latency_ns;
     let operations = result.map(|result| result.ops_per_cpu.get(stats.cpu as usize).copied().unwrap_or(0));
     Cpu {
         cpu: stats.cpu,
@@ -104,12 +108,16 @@ fn cpu(stats: &CpuStats, result: Option<&SpinResult>) -> Cpu {
         migrations_in: stats.migrations_in,
         migrations_out: stats.migrations_out,
         steals: stats.steals,
-        first_run: latency.percentile(50.0).zip(latency.percentile(99.0)).map(|(p50_ns, p99_ns)| Latency {
-            p50_ns,
-            p99_ns,
-            max_ns: latency.max(),
-        }),
+        first_run: latency(&stats.first_run_latency_ns),
+        run_delay: latency(&stats.run_delay_ns),
+        wake_latency: latency(&stats.wake_latency_ns),
     }
+}
+
+/// `None` when nothing was recorded.
+fn latency(of: &Histogram) -> Option<Latency> {
+    let (p50_ns, p99_ns) = of.percentile(50.0).zip(of.percentile(99.0))?;
+    Some(Latency { p50_ns, p99_ns, max_ns: of.max() })
 }
 
 fn spin(result: &SpinResult, parallelism: f64) -> Spin {
@@ -155,8 +163,8 @@ fn ratio(part: f64, whole: f64) -> f64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use formats::ThreadId;
     use formats::record::Scheduler;
-    use formats::{Histogram, ThreadId};
 
     #[test]
     fn jains_index_is_one_for_equals_and_one_nth_for_a_monopoly() {

@@ -1,8 +1,9 @@
 //! The record of a run as tables for people.
 
-use crate::figures::{Cpu, Spin};
+use crate::figures::{Cpu, Latency, Spin};
 use crate::record::Record;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+use formats::record::{Migrations, Scheduler};
 use syscalls::x86_64::Sysno;
 
 /// A line under the header, and nothing else that is not content.
@@ -16,6 +17,9 @@ pub fn report(record: &Record) -> String {
     let mut text = header(record);
     if !record.figures.cpus.is_empty() {
         text += &format!("{}\n\n", cpu_table(&record.figures.cpus, record.figures.spin.is_some()).trim_fmt());
+    }
+    if let Some(scheduler) = record.scheduler() {
+        text += &scheduler_lines(scheduler);
     }
     if let Some(spin) = &record.figures.spin {
         text += &format!("{}\n", spin_lines(spin, record.time.word(), &at_once(record)).trim_fmt());
@@ -60,7 +64,18 @@ fn header(record: &Record) -> String {
 pub fn cpu_table(cpus: &[Cpu], with_operations: bool) -> Table {
     let mut table = table();
     let work: &[&str] = if with_operations { &["operations/s", "share"] } else { &[] };
-    let rest = ["busy", "switches", "migr. in", "out", "steals", "first run p50", "p99", "max"];
+    let rest = [
+        "busy",
+        "switches",
+        "migr. in",
+        "out",
+        "steals",
+        "first run p50",
+        "p99",
+        "delay p50",
+        "p99",
+        "wake p99",
+    ];
     table.set_header(["CPU"].iter().chain(work).chain(&rest));
     for cpu in cpus {
         let mut row = vec![cpu.cpu.to_string()];
@@ -72,14 +87,62 @@ pub fn cpu_table(cpus: &[Cpu], with_operations: bool) -> Table {
         row.extend(
             [cpu.switches, cpu.migrations_in, cpu.migrations_out, cpu.steals].map(|it| it.to_string()),
         );
-        row.extend(match cpu.first_run {
-            Some(it) => [it.p50_ns, it.p99_ns, it.max_ns].map(time),
-            None => ["-", "-", "-"].map(String::from),
-        });
+        let shown = |latency: Option<Latency>, of: fn(&Latency) -> u64| {
+            latency.map_or_else(|| "-".to_owned(), |latency| time(of(&latency)))
+        };
+        row.extend([
+            shown(cpu.first_run, |it| it.p50_ns),
+            shown(cpu.first_run, |it| it.p99_ns),
+            shown(cpu.run_delay, |it| it.p50_ns),
+            shown(cpu.run_delay, |it| it.p99_ns),
+            shown(cpu.wake_latency, |it| it.p99_ns),
+        ]);
         table.add_row(row);
     }
     align_right(&mut table);
     table
+}
+
+/// Migrations by cause, violations of work conservation, and changes of the policies, each if there were any.
+fn scheduler_lines(scheduler: &Scheduler) -> String {
+    let by =
+        |cause: fn(&Migrations) -> u64| scheduler.cpus.iter().map(|cpu| cause(&cpu.migrations)).sum::<u64>();
+    let causes = [
+        ("fork", by(|it| it.fork)),
+        ("exec", by(|it| it.exec)),
+        ("wake", by(|it| it.wake)),
+        ("steal", by(|it| it.steal)),
+        ("pull", by(|it| it.pull)),
+        ("push", by(|it| it.push)),
+        ("affinity", by(|it| it.affinity)),
+        ("offline", by(|it| it.offline)),
+    ];
+    let causes = causes.into_iter().filter(|(_, count)| *count > 0);
+    let causes: Vec<String> = causes.map(|(cause, count)| format!("{cause} {count}")).collect();
+    let mut text = String::new();
+    if !causes.is_empty() {
+        text += &format!("Migrations: {}\n", causes.join(", "));
+    }
+    if scheduler.violations > 0 {
+        text += &format!(
+            "A thread waited while a CPU idled: {} times, {} in all, {} at most\n",
+            scheduler.violations,
+            time(scheduler.violation_ns),
+            time(scheduler.longest_violation_ns)
+        );
+    }
+    let swaps = &scheduler.swaps;
+    if swaps.orders + swaps.balancers > 0 {
+        let percentile = |percent| time(swaps.pause_ns.percentile(percent).unwrap_or(0));
+        text += &format!(
+            "Changes: {} of the order (a queue was locked for {} p50, {} p99), {} of the balancer\n",
+            swaps.orders,
+            percentile(50.0),
+            percentile(99.0),
+            swaps.balancers
+        );
+    }
+    if text.is_empty() { text } else { text + "\n" }
 }
 
 /// Where the number of CPUs that run at once is from.
@@ -180,9 +243,9 @@ mod tests {
         let row = |cpu: &str| text.lines().find(|line| line.trim().starts_with(cpu));
         let cells = |line: &str| line.split("  ").filter(|cell| !cell.trim().is_empty()).count();
         let header = row("CPU").expect("a header");
-        assert_eq!(cells(header), 11, "{header}");
-        assert_eq!(cells(row("0").expect("CPU 0")), 11, "{text}");
-        assert_eq!(cells(row("1").expect("CPU 1")), 11, "{text}");
+        assert_eq!(cells(header), 13, "{header}");
+        assert_eq!(cells(row("0").expect("CPU 0")), 13, "{text}");
+        assert_eq!(cells(row("1").expect("CPU 1")), 13, "{text}");
         let first = text.lines().next().unwrap_or_default();
         for part in ["wall time", "emulation, a thread per CPU", "1 boot", "seed 7"] {
             assert!(first.contains(part), "{first}");

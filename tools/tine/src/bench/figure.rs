@@ -27,6 +27,7 @@ const KNOWN: &[Known] = &[
     operation("context_switch_pipe", "pipe round trip, one CPU", None, None),
     operation("thread_create_join", "thread create, join", None, None),
     operation("futex_ping_pong", "futex round trip, one CPU", None, None),
+    operation(SWAP_PAUSE, "queue locked to change its order, p99", Some(100_000.0), None),
     operation("boot", "entry to first user instruction", Some(50e6), None),
     Known {
         name: "kernel_memory",
@@ -59,6 +60,7 @@ const KNOWN: &[Known] = &[
 ];
 
 pub const OF_BOUND: &str = "spin_of_bound";
+pub const SWAP_PAUSE: &str = "swap_pause";
 const MIB: f64 = (1 << 20) as f64;
 
 /// Something that takes time, in nanoseconds.

@@ -12,7 +12,7 @@ use crate::machine::{DEFAULT_CONFIG, Failure, Machine, Outcome, machine};
 use crate::record::{Record, SCHEMA, Time, Versions};
 use crate::report;
 use crate::ui::Ui;
-use figure::{Estimate, Figure, OF_BOUND};
+use figure::{Estimate, Figure, OF_BOUND, SWAP_PAUSE};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -105,6 +105,7 @@ pub fn measure(boots: u32) -> Result<Bench, Failure> {
     let mut in_virtual = Group::of(&micro.record);
     in_virtual.reproduce.push(micro.record.reproduce.clone());
     in_virtual.figures = operations(&micro)?;
+    swap_pause(&mut in_virtual, &counted)?;
     spin(&mut in_virtual, &counted, 1)?;
     tracing::tracing(&mut in_virtual, &counted, 1)?;
 
@@ -157,6 +158,17 @@ fn operations(outcome: &Outcome) -> Result<Vec<Figure>, Failure> {
 fn micro_figure(of: &MicroFigure) -> Option<Figure> {
     let estimate = Estimate { median: of.median_ns, lowest: of.min_ns, highest: of.max_ns };
     Figure::new(&of.name, estimate, 1)
+}
+
+/// Adds how long queues are locked while the order is changed under 200 threads.
+fn swap_pause(group: &mut Group, machine: &Machine) -> Result<(), Failure> {
+    let outcome = boot(&machine.clone().program("hot_swap"), "hot_swap in virtual time")?;
+    group.reproduce.push(outcome.record.reproduce.clone());
+    let swaps = outcome.record.scheduler().map(|scheduler| &scheduler.swaps);
+    let pause = swaps.and_then(|swaps| swaps.pause_ns.percentile(99.0));
+    let pause = pause.ok_or_else(|| outcome.failure(vec!["its figures are missing".into()]))?;
+    group.figures.extend(Figure::new(SWAP_PAUSE, Estimate::exactly(pause as f64), 1));
+    Ok(())
 }
 
 /// Adds the figures of `fork_spin_stress`. Each pair of slow and fast ticks has one seed and is booted in a row, every

@@ -13,9 +13,6 @@ use formats::record::{CpuStats, Scheduler};
 use sched::Topology;
 use std::fs;
 
-/// What a CPU has counted of one thing.
-type Count = fn(&CpuStats) -> u64;
-
 /// Prints the differences.
 pub fn compare(options: &SimOptions) -> Result<()> {
     let record = match &options.against {
@@ -37,17 +34,7 @@ fn boot(options: &SimOptions) -> Result<Record> {
     let program = options.compare.as_deref().unwrap_or(crate::figures::SPIN_PROGRAM);
     // What the simulator does not know need not be booted.
     known(program, &options.arguments)?;
-    let (cpus, order, balancer, tick, seed) = options.machine_choices();
-    let mut machine = Machine::named(DEFAULT_CONFIG).live().tick(tick).seed(seed);
-    if let Some(cpus) = cpus {
-        machine = machine.smp(cpus as u32);
-    }
-    if let Some(order) = order {
-        machine = machine.order(order);
-    }
-    if let Some(balancer) = balancer {
-        machine = machine.balancer(balancer);
-    }
+    let mut machine = options.choose(Machine::named(DEFAULT_CONFIG).live());
     if options.virtual_time {
         machine = machine.virtual_time();
     }
@@ -89,6 +76,16 @@ fn same(record: &Record, options: &SimOptions) -> Result<Setup> {
     })
 }
 
+/// What is counted on each CPU.
+type Count = fn(&CpuStats) -> u64;
+
+const COUNTS: [(&str, Count); 4] = [
+    ("switches", |cpu| cpu.switches),
+    ("preemptions", |cpu| cpu.preemptions),
+    ("migrations", |cpu| cpu.migrations_in),
+    ("calls to other CPUs", |cpu| cpu.kicks),
+];
+
 fn difference(record: &Record, setup: &Setup, run: &Run) -> Result<String> {
     let machine = record.scheduler().context("the record has no figures of the scheduler")?;
     let simulated = &run.outcome.scheduler;
@@ -119,13 +116,7 @@ fn difference(record: &Record, setup: &Setup, run: &Run) -> Result<String> {
             }
         }
     }
-    let counts: [(&str, Count); 4] = [
-        ("switches", |cpu| cpu.switches),
-        ("preemptions", |cpu| cpu.preemptions),
-        ("migrations", |cpu| cpu.migrations_in),
-        ("calls to other CPUs", |cpu| cpu.kicks),
-    ];
-    for (name, figure) in counts {
+    for (name, figure) in COUNTS {
         let sum = |it: &Scheduler| it.cpus.iter().map(figure).sum::<u64>() as f64;
         row(name.into(), (sum(machine), sum(simulated)), &|count| format!("{count:.0}"));
     }

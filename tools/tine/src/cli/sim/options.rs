@@ -1,5 +1,6 @@
 //! What to simulate, from the command line.
 
+use crate::machine::Machine;
 use crate::machine::config::Tick;
 use crate::names;
 use anyhow::{Context, Result, bail, ensure};
@@ -27,7 +28,7 @@ pub struct SimOptions {
     #[arg(long, value_name = "N")]
     cpus: Option<usize>,
     /// Sockets, cores in each, and hardware threads in each of those. Default: one socket of single-threaded cores.
-    #[arg(long, value_name = "SxCxT")]
+    #[arg(long, value_name = "SxCxT", conflicts_with_all = ["compare", "against"])]
     topology: Option<Layout>,
     /// The order of threads on one CPU.
     #[arg(long, value_name = "NAME")]
@@ -258,9 +259,19 @@ impl SimOptions {
         Calibration::parse(&text).with_context(|| format!("{} is no calibration", path.display()))
     }
 
-    /// The options of `run` that boot the machine to compare with.
-    pub fn machine_choices(&self) -> (Option<usize>, Option<&str>, Option<&str>, Tick, u64) {
-        (self.cpus, self.order.as_deref(), self.balancer.as_deref(), self.hz, self.seed)
+    /// The machine with the CPUs and policies that were chosen.
+    pub fn choose(&self, mut machine: Machine) -> Machine {
+        machine = machine.tick(self.hz).seed(self.seed);
+        if let Some(cpus) = self.cpus {
+            machine = machine.smp(u32::try_from(cpus).unwrap_or(u32::MAX));
+        }
+        if let Some(order) = &self.order {
+            machine = machine.order(order);
+        }
+        if let Some(balancer) = &self.balancer {
+            machine = machine.balancer(balancer);
+        }
+        machine
     }
 }
 
