@@ -39,7 +39,7 @@ struct Frames {
     central_free: AtomicUsize,
     /// Frames that only the kernel's own small objects may take, see [`is_low`].
     reserve: AtomicUsize,
-    caches: [CachePadded<IrqLock<Cache, { machine::FRAME_CACHE }>>; CpuSet::CAPACITY],
+    caches: [CachePadded<IrqLock<Cache, { machine::FRAME_CACHE }>>; CpuSet::KERNEL_CAPACITY],
 }
 
 static FRAMES: Frames = Frames {
@@ -47,7 +47,7 @@ static FRAMES: Frames = Frames {
     buddy: IrqLock::new(Buddy::new()),
     central_free: AtomicUsize::new(0),
     reserve: AtomicUsize::new(0),
-    caches: [const { CachePadded::new(IrqLock::new(Cache::new())) }; CpuSet::CAPACITY],
+    caches: [const { CachePadded::new(IrqLock::new(Cache::new())) }; CpuSet::KERNEL_CAPACITY],
 };
 
 /// Who asks for memory.

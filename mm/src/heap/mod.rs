@@ -26,14 +26,14 @@ use x86_64::VirtAddr;
 type ClassLock = CachePadded<IrqLock<Slabs, { machine::HEAP_CLASS }>>;
 
 struct Heap {
-    magazines: [CachePadded<IrqLock<Magazines, { machine::HEAP_MAGAZINE }>>; CpuSet::CAPACITY],
+    magazines: [CachePadded<IrqLock<Magazines, { machine::HEAP_MAGAZINE }>>; CpuSet::KERNEL_CAPACITY],
     classes: [ClassLock; CLASSES],
     /// Frames of large allocations.
     large: AtomicUsize,
 }
 
 static HEAP: Heap = Heap {
-    magazines: [const { CachePadded::new(IrqLock::new(Magazines::new())) }; CpuSet::CAPACITY],
+    magazines: [const { CachePadded::new(IrqLock::new(Magazines::new())) }; CpuSet::KERNEL_CAPACITY],
     classes: [const { CachePadded::new(IrqLock::new(Slabs::new())) }; CLASSES],
     large: AtomicUsize::new(0),
 };

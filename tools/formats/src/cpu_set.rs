@@ -14,7 +14,10 @@ pub struct CpuSet([u64; WORDS]);
 impl CpuSet {
     /// The most processors that a machine can have: 256, and 4096 with the feature `large`, which only the simulator
     /// asks for.
-    pub const CAPACITY: usize = if cfg!(feature = "large") { 4096 } else { 256 };
+    pub const CAPACITY: usize = if cfg!(feature = "large") { 4096 } else { Self::KERNEL_CAPACITY };
+
+    /// The most processors that the kernel runs on, whatever the simulator asks for.
+    pub const KERNEL_CAPACITY: usize = 256;
 
     pub const EMPTY: Self = Self([0; WORDS]);
     pub const ALL: Self = Self([u64::MAX; WORDS]);
