@@ -12,7 +12,7 @@ pub fn unknown<'a>(kind: &str, name: &str, known: impl IntoIterator<Item = &'a s
 fn closest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let likeness = |candidate: &&str| strsim::jaro_winkler(&name.to_lowercase(), candidate);
     let best = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (likeness(&best) > 0.8).then_some(best)
+    (likeness(&best) > 0.75).then_some(best)
 }
 
 fn list(names: &[&str]) -> String {
