@@ -216,7 +216,7 @@ struct LowestOfStaleTies {
 
 impl Balancer for LowestOfStaleTies {
     fn place(&self, thread: &ThreadView, _: Placement, machine: &MachineView) -> CpuId {
-        if self.asked.fetch_add(1, Relaxed) % 8 == 0 {
+        if self.asked.fetch_add(1, Relaxed).is_multiple_of(8) {
             let all = CpuId::first(machine.topology().cpus());
             all.zip(&self.loads).for_each(|(cpu, load)| load.store(machine.load(cpu), Relaxed));
         }
