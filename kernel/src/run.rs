@@ -4,7 +4,7 @@ use crate::options::Options;
 use crate::sabotage::Sabotage;
 use crate::task::{self, ExitStatus, Process};
 use crate::{cpus, leaks, results, syscall, trace};
-use alloc::{format, string::String, sync::Arc};
+use alloc::{boxed::Box, format, string::String, sync::Arc};
 use formats::record::{
     Accounting, Boot, CpuStats, Event, Exit, FailureKind, Resources, Scheduler, SystemCalls,
 };
@@ -36,7 +36,7 @@ pub fn announce() {
     let boot_ns = arch::time::now().as_ticks();
     let kernel_bytes = mm::usage().total();
     if let Some(machine) = MACHINE.get() {
-        results::write(&Event::Boot(Boot { boot_ns, kernel_bytes, ..machine.clone() }));
+        results::write(&Event::Boot(Box::new(Boot { boot_ns, kernel_bytes, ..machine.clone() })));
     }
     if let Some(sabotage) = SABOTAGE.get() {
         sabotage.commit();

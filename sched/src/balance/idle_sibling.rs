@@ -42,9 +42,12 @@ fn wake_affine(thread: &ThreadView, machine: &MachineView) -> CpuId {
     if !thread.allowed.contains(waker) || !thread.allowed.contains(last) {
         return if thread.allowed.contains(last) { last } else { waker };
     }
+    if machine.is_idle(last) {
+        return last;
+    }
     let near = machine.topology().distance(waker, last) <= Distance::Cache;
-    let lighter = || machine.weight(waker) + u64::from(thread.weight) < machine.weight(last);
-    if !machine.is_idle(last) && (machine.is_idle(waker) && near || lighter()) { waker } else { last }
+    let lighter = machine.weight(waker) + u64::from(thread.weight) < machine.weight(last);
+    if machine.is_idle(waker) && near || lighter { waker } else { last }
 }
 
 /// An idle CPU at the cache of `target`: itself, where the thread last ran, a core of which all hardware threads idle,

@@ -5,7 +5,7 @@
 //! Times are nanoseconds of the guest's clock; whether that is wall or virtual time, the host knows.
 
 use crate::{CpuId, Histogram, ThreadId};
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 /// The version of this schema, in every `boot` event. It grows when a field changes its meaning or goes.
@@ -14,7 +14,7 @@ pub const SCHEMA: u32 = 2;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    Boot(Boot),
+    Boot(Box<Boot>),
     /// A line that a program wrote to `/dev/results`; `line` is the program's own JSON.
     User {
         thread: ThreadId,

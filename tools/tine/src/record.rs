@@ -108,7 +108,7 @@ impl Ending {
 impl Record {
     pub fn boot(&self) -> Option<&Boot> {
         self.events.iter().find_map(|event| match event {
-            Event::Boot(boot) => Some(boot),
+            Event::Boot(boot) => Some(&**boot),
             _ => None,
         })
     }

@@ -87,7 +87,8 @@ fn follow(line: &str, tree: &Path) -> Output {
             cargo
         }
     };
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory");
+    // A directory of its own: Cargo takes the crates of the copy for those of the tree that they were copied from.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tutorial-target");
     command.envs(variables).env("CARGO_TARGET_DIR", target).current_dir(tree).output().unwrap()
 }
 
