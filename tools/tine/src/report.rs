@@ -3,7 +3,8 @@
 use crate::figures::{Cpu, Latency, Spin};
 use crate::record::Record;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
-use formats::record::{Migrations, Scheduler};
+use formats::Histogram;
+use formats::record::{CpuStats, Migrations, Scheduler};
 use syscalls::x86_64::Sysno;
 
 /// A line under the header, and nothing else that is not content.
@@ -64,18 +65,7 @@ fn header(record: &Record) -> String {
 pub fn cpu_table(cpus: &[Cpu], with_operations: bool) -> Table {
     let mut table = table();
     let work: &[&str] = if with_operations { &["operations/s", "share"] } else { &[] };
-    let rest = [
-        "busy",
-        "switches",
-        "migr. in",
-        "out",
-        "steals",
-        "first run p50",
-        "p99",
-        "delay p50",
-        "p99",
-        "wake p99",
-    ];
+    let rest = ["busy", "switches", "migr. in", "out", "steals", "first run p50", "p99", "max"];
     table.set_header(["CPU"].iter().chain(work).chain(&rest));
     for cpu in cpus {
         let mut row = vec![cpu.cpu.to_string()];
@@ -93,9 +83,7 @@ pub fn cpu_table(cpus: &[Cpu], with_operations: bool) -> Table {
         row.extend([
             shown(cpu.first_run, |it| it.p50_ns),
             shown(cpu.first_run, |it| it.p99_ns),
-            shown(cpu.run_delay, |it| it.p50_ns),
-            shown(cpu.run_delay, |it| it.p99_ns),
-            shown(cpu.wake_latency, |it| it.p99_ns),
+            shown(cpu.first_run, |it| it.max_ns),
         ]);
         table.add_row(row);
     }
@@ -103,7 +91,18 @@ pub fn cpu_table(cpus: &[Cpu], with_operations: bool) -> Table {
     table
 }
 
-/// Migrations by cause, violations of work conservation, and changes of the policies, each if there were any.
+/// A histogram of each CPU.
+type Delay = fn(&CpuStats) -> &Histogram;
+
+/// A delay on all CPUs together.
+fn delay(scheduler: &Scheduler, what: &str, of: Delay) -> Option<String> {
+    let mut all = Histogram::default();
+    scheduler.cpus.iter().for_each(|cpu| all.merge(of(cpu)));
+    let (median, high) = (all.percentile(50.0)?, all.percentile(99.0)?);
+    Some(format!("{what} p50 {}, p99 {}, max {}", time(median), time(high), time(all.max())))
+}
+
+/// Delays, migrations by cause, violations of work conservation, and changes of the policies, each if there were any.
 fn scheduler_lines(scheduler: &Scheduler) -> String {
     let by =
         |cause: fn(&Migrations) -> u64| scheduler.cpus.iter().map(|cpu| cause(&cpu.migrations)).sum::<u64>();
@@ -120,6 +119,13 @@ fn scheduler_lines(scheduler: &Scheduler) -> String {
     let causes = causes.into_iter().filter(|(_, count)| *count > 0);
     let causes: Vec<String> = causes.map(|(cause, count)| format!("{cause} {count}")).collect();
     let mut text = String::new();
+    let delays = [
+        delay(scheduler, "Run delay", |cpu| &cpu.run_delay_ns),
+        delay(scheduler, "Wake-up latency", |cpu| &cpu.wake_latency_ns),
+    ];
+    for line in delays.into_iter().flatten() {
+        text += &format!("{line}\n");
+    }
     if !causes.is_empty() {
         text += &format!("Migrations: {}\n", causes.join(", "));
     }
@@ -243,9 +249,9 @@ mod tests {
         let row = |cpu: &str| text.lines().find(|line| line.trim().starts_with(cpu));
         let cells = |line: &str| line.split("  ").filter(|cell| !cell.trim().is_empty()).count();
         let header = row("CPU").expect("a header");
-        assert_eq!(cells(header), 13, "{header}");
-        assert_eq!(cells(row("0").expect("CPU 0")), 13, "{text}");
-        assert_eq!(cells(row("1").expect("CPU 1")), 13, "{text}");
+        assert_eq!(cells(header), 11, "{header}");
+        assert_eq!(cells(row("0").expect("CPU 0")), 11, "{text}");
+        assert_eq!(cells(row("1").expect("CPU 1")), 11, "{text}");
         let first = text.lines().next().unwrap_or_default();
         for part in ["wall time", "emulation, a thread per CPU", "1 boot", "seed 7"] {
             assert!(first.contains(part), "{first}");
