@@ -75,6 +75,9 @@ impl CloneRequest {
 pub fn clone(current: &Current, request: &CloneRequest) -> Result<u32, Errno> {
     request.check()?;
     let scheduling = child_scheduling(current)?;
+    if mm::frames::is_low() {
+        return Err(Errno::ENOMEM);
+    }
     let admission = Admission::request().ok_or(Errno::EAGAIN)?;
     let id = table::next_id();
     let user = child_registers(current, request)?;

@@ -14,6 +14,9 @@ pub fn exec(
     arguments: Vec<Vec<u8>>,
     environment: Vec<Vec<u8>>,
 ) -> Result<(), Errno> {
+    if mm::frames::is_low() {
+        return Err(Errno::ENOMEM);
+    }
     let process = &current.task.process;
     let context = process.fs.lock().clone();
     let image = image::load(program, &context, &arguments, &environment)?;

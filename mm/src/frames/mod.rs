@@ -88,7 +88,7 @@ pub(crate) unsafe fn init(
             buddy.add(table, if start == home { table_end } else { start }, end);
         }
     }
-    FRAMES.reserve.store((buddy.total() / 256).clamp(32, 1024), Ordering::Relaxed);
+    FRAMES.reserve.store((buddy.total() / 256).clamp(64, 1024), Ordering::Relaxed);
     FRAMES.central_free.store(buddy.free(), Ordering::Relaxed);
     Ok(())
 }
