@@ -108,7 +108,12 @@ pub fn timer_interrupt(progress: impl FnOnce() -> Progress) {
         clock.timers_due.store(true, Relaxed);
         cpus::request_reschedule();
     }
-    if clock.event.load(Relaxed) <= now.as_ticks() || watchdog::plan_audit(now) {
+    let event_due = clock.event.load(Relaxed) <= now.as_ticks();
+    if event_due {
+        // Asked for again when this one has been seen to: armed in the past, it would hit kernel code without end.
+        clock.event.store(NEVER, Relaxed);
+    }
+    if event_due || watchdog::plan_audit(now) {
         cpus::request_reschedule();
     }
 
