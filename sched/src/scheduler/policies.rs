@@ -28,6 +28,7 @@ const REPAIRS: u64 = 1_000;
 
 /// In which part of a tick a more urgent thread looks again whether a new one has retired an instruction.
 const HELD: u32 = 16;
+
 /// How many threads go over to another order at a time, under the lock of their queue: the fewer, the shorter the pause.
 const MOVED_AT_ONCE: usize = 1;
 

@@ -91,10 +91,7 @@ impl<P: Platform> Core<P> {
             }
         };
         let involuntary = matches!(why, Leave::Preempt | Leave::Hold);
-        let in_first_run = self.in_first_run(current);
-        self.settle(here, &mut queue, now);
-        queue.replenish(here, now, &self.machine);
-        if stays && involuntary && in_first_run {
+        if stays && involuntary && self.in_first_run(current) {
             // Only what is more urgent than the fair class may cut a first run short, and only once there was an
             // instruction (R5).
             if why == Leave::Hold || !queue.is_outranked(now) {
