@@ -114,8 +114,18 @@ fn cpu(stats: &CpuStats, result: Option<&SpinResult>) -> Cpu {
     }
 }
 
+/// One of a CPU's histograms.
+pub type Delay = fn(&CpuStats) -> &Histogram;
+
+/// Of all CPUs.
+pub fn merged(cpus: &[CpuStats], delay: Delay) -> Histogram {
+    let mut all = Histogram::default();
+    cpus.iter().for_each(|cpu| all.merge(delay(cpu)));
+    all
+}
+
 /// `None` when nothing was recorded.
-fn latency(of: &Histogram) -> Option<Latency> {
+pub fn latency(of: &Histogram) -> Option<Latency> {
     let (p50_ns, p99_ns) = of.percentile(50.0).zip(of.percentile(99.0))?;
     Some(Latency { p50_ns, p99_ns, max_ns: of.max() })
 }

@@ -1,10 +1,9 @@
 //! The record of a run as tables for people.
 
-use crate::figures::{Cpu, Latency, Spin};
+use crate::figures::{Cpu, Delay, Latency, Spin, latency, merged};
 use crate::record::Record;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
-use formats::Histogram;
-use formats::record::{CpuStats, Migrations, Scheduler};
+use formats::record::{Migrations, Scheduler};
 use syscalls::x86_64::Sysno;
 
 /// A line under the header, and nothing else that is not content.
@@ -91,15 +90,10 @@ pub fn cpu_table(cpus: &[Cpu], with_operations: bool) -> Table {
     table
 }
 
-/// A histogram of each CPU.
-type Delay = fn(&CpuStats) -> &Histogram;
-
 /// A delay on all CPUs together.
 fn delay(scheduler: &Scheduler, what: &str, of: Delay) -> Option<String> {
-    let mut all = Histogram::default();
-    scheduler.cpus.iter().for_each(|cpu| all.merge(of(cpu)));
-    let (median, high) = (all.percentile(50.0)?, all.percentile(99.0)?);
-    Some(format!("{what} p50 {}, p99 {}, max {}", time(median), time(high), time(all.max())))
+    let Latency { p50_ns, p99_ns, max_ns } = latency(&merged(&scheduler.cpus, of))?;
+    Some(format!("{what} p50 {}, p99 {}, max {}", time(p50_ns), time(p99_ns), time(max_ns)))
 }
 
 /// Delays, migrations by cause, violations of work conservation, and changes of the policies, each if there were any.

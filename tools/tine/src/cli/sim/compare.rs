@@ -1,9 +1,10 @@
 //! A machine's run and the simulation of the same, side by side.
 
 use super::options::{Program, Setup, SimOptions, scheduler};
-use super::report::{DELAYS, merged, messages};
+use super::report::{DELAYS, messages};
 use super::{Run, run};
 use crate::cli::run::shown;
+use crate::figures::merged;
 use crate::machine::{DEFAULT_CONFIG, Machine};
 use crate::names;
 use crate::record::Record;

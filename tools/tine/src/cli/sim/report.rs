@@ -2,10 +2,9 @@
 
 use super::Run;
 use super::options::{Program, Setup};
-use crate::figures::{Cpu, SPIN_PROGRAM};
+use crate::figures::{Cpu, Delay, SPIN_PROGRAM, merged};
 use crate::report::{self, align_right, count, percent, table, time};
 use anyhow::Result;
-use formats::Histogram;
 use formats::record::{CpuStats, Migrations};
 use serde_json::json;
 use sim::workload::{MessageStorm, SpinStress};
@@ -67,9 +66,6 @@ fn spread_table(cpus: &[Cpu]) -> comfy_table::Table {
     table
 }
 
-/// One of a CPU's histograms.
-pub type Delay = fn(&CpuStats) -> &Histogram;
-
 /// What is measured about waiting and running.
 pub const DELAYS: [(&str, Delay); 4] = [
     ("run delay", |cpu| &cpu.run_delay_ns),
@@ -77,13 +73,6 @@ pub const DELAYS: [(&str, Delay); 4] = [
     ("first run", |cpu| &cpu.first_run_latency_ns),
     ("slice", |cpu| &cpu.slice_ns),
 ];
-
-/// Of all CPUs.
-pub fn merged(cpus: &[CpuStats], delay: Delay) -> Histogram {
-    let mut all = Histogram::default();
-    cpus.iter().for_each(|cpu| all.merge(delay(cpu)));
-    all
-}
 
 fn delay_table(outcome: &Outcome) -> comfy_table::Table {
     let mut table = table();
