@@ -132,16 +132,13 @@ impl Violations {
     /// A thread waits and a CPU idles that could have it, from `now` on.
     #[inline]
     pub(crate) fn begin(&self, now: Instant) {
-        if self.is_on() {
-            return;
-        }
         let _ = self.since.compare_exchange(0, now.as_ticks().max(1), SeqCst, Relaxed);
     }
 
     /// Whether there is one.
     #[inline]
     pub(crate) fn is_on(&self) -> bool {
-        self.since.load(Relaxed) != 0
+        self.since.load(SeqCst) != 0
     }
 
     /// There is none from `now` on.

@@ -62,10 +62,10 @@ pub(super) fn finish(current: &Current) {
     if clear != 0 && user::write(clear, &0u32).is_ok() {
         futex::wake(current, clear, 1);
     }
-    process.dead_threads_ns.fetch_add(cpus::cpu_time(&current.thread).as_ticks(), Relaxed);
 
     let is_last = {
         let mut threads = process.threads.lock();
+        process.dead_threads_ns.fetch_add(cpus::cpu_time(&current.thread).as_ticks(), Relaxed);
         threads.retain(|other| !Arc::ptr_eq(other, task));
         threads.is_empty()
     };

@@ -150,9 +150,9 @@ impl Process {
 
     /// The CPU time of the process so far.
     pub fn cpu_time(&self) -> Duration {
-        let living: u64 = self
-            .threads
-            .lock()
+        // With the lock held, a thread is either among the living or counted with the dead.
+        let threads = self.threads.lock();
+        let living: u64 = threads
             .iter()
             .filter_map(|task| task.thread())
             .map(|thread| cpus::cpu_time(&thread).as_ticks())

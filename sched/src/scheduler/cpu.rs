@@ -308,11 +308,13 @@ impl Queue {
 pub(super) struct More;
 
 impl<P: Platform> Core<P> {
-    /// Accounts the current thread's time up to `now`.
-    pub(super) fn settle(&self, cpu: CpuId, queue: &mut Queue, now: Instant) {
+    /// Accounts the current thread's time up to now, which is returned. The clock is read with the queue locked: whoever
+    /// had the lock before may have accounted up to a moment later than one that was read while waiting for it.
+    pub(super) fn settle(&self, cpu: CpuId, queue: &mut Queue) -> Instant {
+        let now = self.platform.now().max(queue.since);
         let ran = since(now, queue.since);
         queue.since = now;
-        let Some(current) = &mut queue.current else { return };
+        let Some(current) = &mut queue.current else { return now };
         current.entity().charge(ran);
         let counters = &self.cpu(cpu).counters;
         if current.is_idle() {
@@ -321,6 +323,7 @@ impl<P: Platform> Core<P> {
             counters.busy_ns.add_locked(ran.as_ticks());
             queue.classes.charge(current, ran, now);
         }
+        now
     }
 
     /// Sends the token in hand on its way from one CPU to another.

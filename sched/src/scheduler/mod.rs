@@ -134,9 +134,8 @@ impl<P: Platform> Core<P> {
     pub fn cpu_stats(&self, cpu: CpuId) -> CpuStats {
         let mut delays = Delays::default();
         {
-            let now = self.platform.now();
             let mut queue = self.lock(cpu);
-            self.settle(cpu, &mut queue, now);
+            self.settle(cpu, &mut queue);
             delays.merge(&queue.delays);
         }
         self.cpu(cpu).counters.record(cpu, delays)
@@ -145,10 +144,9 @@ impl<P: Platform> Core<P> {
     /// How long `thread` has run, up to now even if it runs at this moment: [`Thread::ran`] is as of its last tick or switch.
     pub fn ran(&self, thread: &Thread) -> formats::Duration {
         let cpu = thread.cpu();
-        let now = self.platform.now();
         let mut queue = self.lock(cpu);
         if queue.current.as_ref().is_some_and(|current| current.id() == thread.id()) {
-            self.settle(cpu, &mut queue, now);
+            self.settle(cpu, &mut queue);
         }
         thread.ran()
     }

@@ -63,8 +63,7 @@ impl<P: Platform> Core<P> {
         let at = thread.cpu();
         let mut queue = self.lock(at);
         if queue.current().id() == thread.id() {
-            let now = self.platform.now();
-            self.settle(at, &mut queue, now);
+            let now = self.settle(at, &mut queue);
             queue.refresh_current(at, now, &self.machine);
             self.machine.set_current(at, true, rank_of(&policy, false));
             drop(queue);
@@ -182,9 +181,8 @@ impl<P: Platform> Core<P> {
         self.machine.idle.remove(cpu);
         self.cpu(cpu).next_balance.store(NEVER, SeqCst);
         loop {
-            let now = self.platform.now();
             let mut queue = self.lock(cpu);
-            let Some(token) = queue.evict(cpu, now, &self.machine) else { break };
+            let Some(token) = queue.evict(cpu, self.platform.now(), &self.machine) else { break };
             drop(queue);
             self.settle_in(token, Placement::Move, Cause::Offline, Enqueue::Migrate, here);
         }

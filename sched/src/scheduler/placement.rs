@@ -119,13 +119,12 @@ impl<P: Platform> Core<P> {
     /// Enqueues the token in hand on `to`, whose number its thread already bears, and calls who should act on it.
     /// Gives it back if it may not be there.
     pub(super) fn land(&self, token: Runnable, to: CpuId, why: Enqueue, here: CpuId) -> Result<(), Runnable> {
-        let now = self.platform.now();
         let mut queue = self.lock(to);
         if !self.may_stay(token.thread(), to, queue.online) {
             return Err(token);
         }
         // What the newcomer is compared with is to be up to date.
-        self.settle(to, &mut queue, now);
+        let now = self.settle(to, &mut queue);
         let takers = takers(token.thread());
         let (id, woken) = (token.id(), matches!(why, Enqueue::Wake | Enqueue::Fork));
         let first = queue.waiting() == 0;
@@ -174,7 +173,7 @@ impl<P: Platform> Core<P> {
         if !self.machine.idle.intersects(takers) {
             return;
         }
-        self.machine.violations.begin(now);
+        self.note_wait(now);
         let topology = self.machine.topology();
         self.call_helper(here, |idle| topology.nearest(cpu, &idle.and(takers)));
     }

@@ -335,12 +335,9 @@ impl<P: Platform> Core<P> {
             return;
         }
         queue.last_change = change;
-        let begun = self.platform.now();
+        let begun = self.settle(cpu, &mut queue);
         // Another CPU may be in the middle of a change.
         let unfinished = queue.move_over(usize::MAX, begun);
-        if queue.current.is_some() {
-            self.settle(cpu, &mut queue, begun);
-        }
         queue.change_order(new, begun);
         let lasted = since(self.platform.now(), begun);
         drop(queue);

@@ -72,9 +72,8 @@ impl<P: Platform> Core<P> {
         // Before looking at the queue: who enqueues later raises the flag again.
         let called = cpu.needs_reschedule.load(Relaxed) && cpu.needs_reschedule.swap(false, AcqRel);
         self.balance_if_due(here);
-        let now = self.platform.now();
         let mut queue = self.lock(here);
-        self.settle(here, &mut queue, now);
+        let now = self.settle(here, &mut queue);
         queue.replenish(here, now, &self.machine);
         let current = queue.current();
         let idle = current.is_idle();
@@ -121,9 +120,8 @@ impl<P: Platform> Core<P> {
             self.machine.idle.remove(here);
         }
         self.steal(here);
-        let now = self.platform.now();
         let mut queue = self.lock(here);
-        self.settle(here, &mut queue, now);
+        let now = self.settle(here, &mut queue);
         let next = match self.next_of(here, &mut queue, false, now) {
             Some(next) => next,
             None if idle => {
@@ -154,9 +152,8 @@ impl<P: Platform> Core<P> {
         if !self.shares_queue() || !self.machine.has_waiting() || !self.steal(here) {
             return None;
         }
-        let now = self.platform.now();
         let mut queue = self.lock(here);
-        self.settle(here, &mut queue, now);
+        let now = self.settle(here, &mut queue);
         let next = self.next_of(here, &mut queue, false, now)?;
         Some(self.dispatch(here, queue, next, why, true, now))
     }
@@ -375,12 +372,11 @@ impl<P: Platform> Core<P> {
         if to != here {
             return self.land(token, to, Enqueue::Migrate, here);
         }
-        let now = self.platform.now();
         let mut queue = self.lock(to);
         if !self.may_stay(token.thread(), to, queue.online) {
             return Err(token);
         }
-        queue.push(to, token, Enqueue::Migrate, now, &self.machine);
+        queue.push(to, token, Enqueue::Migrate, self.platform.now(), &self.machine);
         Ok(())
     }
 }

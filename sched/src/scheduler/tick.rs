@@ -25,11 +25,10 @@ impl<P: Platform> Core<P> {
     /// The tick of `here`, or in one-shot mode the end of a slice. Called by the timer's interrupt handler; neither
     /// allocates nor logs.
     pub fn tick(&self, here: CpuId, progress: Progress) -> Tick {
-        let now = self.platform.now();
         let cpu = self.cpu(here);
         cpu.counters.ticks.bump();
         let mut queue = self.lock(here);
-        self.settle(here, &mut queue, now);
+        let now = self.settle(here, &mut queue);
         let waiting = queue.waiting() > 0 || self.has_competitors(here);
         if queue.current().is_idle() {
             return self.answer(here, waiting);

@@ -4,25 +4,33 @@ use crate::{Core, Platform};
 use formats::Instant;
 
 impl<P: Platform> Core<P> {
-    /// A CPU has looked for work.
+    /// Begins or ends a violation, as it is at this moment. Others decide at the same time on what they saw a little
+    /// earlier or later: whoever changes the state looks once more, and so the last one leaves it right.
     pub(super) fn look_for_waste(&self, now: Instant) {
-        if !self.machine.has_waiting() || !self.wastes() {
-            return self.end_violation(now);
+        let violations = &self.machine.violations;
+        loop {
+            match (self.wastes(), violations.is_on()) {
+                (true, false) => violations.begin(now),
+                (false, true) => violations.end(now),
+                _ => return,
+            }
+            self.platform.interleave();
         }
-        self.machine.violations.begin(now);
+    }
+
+    /// A thread has begun to wait, and a CPU idles that might have it.
+    #[inline]
+    pub(super) fn note_wait(&self, now: Instant) {
+        if !self.machine.violations.is_on() {
+            self.look_for_waste(now);
+        }
     }
 
     /// A thread was given a CPU, or may not run any more where it might. Cheap unless work is wasted at this moment.
     #[inline]
     pub(super) fn note_progress(&self, now: Instant) {
-        if self.machine.violations.is_on() && !self.wastes() {
-            self.end_violation(now);
-        }
-    }
-
-    fn end_violation(&self, now: Instant) {
         if self.machine.violations.is_on() {
-            self.machine.violations.end(now);
+            self.look_for_waste(now);
         }
     }
 

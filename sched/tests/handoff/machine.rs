@@ -93,11 +93,15 @@ pub fn run(cpus: usize, programs: &'static [&'static [Action]], config: Config) 
         thread.is_dead() && guest(thread).done.load(SeqCst) == program.len()
     };
     assert!(machine.threads.iter().zip(programs).all(ended));
+    let now = machine.core.platform().now();
     for cpu in CpuId::first(machine.core.machine().topology().cpus()) {
         assert_eq!(machine.core.machine().waiting(cpu), 0);
         assert_eq!(machine.core.booked_bandwidth(cpu), 0, "a dead thread has bandwidth booked");
+        let stats = machine.core.cpu_stats(cpu);
+        let accounted = stats.busy_ns + stats.idle_ns;
+        let passed = machine.core.platform().now().as_ticks();
+        assert!(accounted <= passed, "{cpu} accounted {accounted} ns of {passed} ns");
     }
-    let now = machine.core.platform().now();
     assert_eq!(machine.core.machine().violations().present(now), None, "a violation outlives all threads");
 }
 
