@@ -11,26 +11,32 @@ use formats::{CpuId, Duration, Instant, ThreadId};
 
 /// The scheduler's own record of a thread. It moves with the thread and is never shared, so that nothing in it needs a
 /// lock or an atomic.
+///
+/// The fields are in the order of cache lines: what others read of a thread that waits, what is written when it runs, the
+/// rest.
+#[repr(C, align(64))]
 pub struct Entity {
-    thread: Arc<Thread>,
-    policy: Policy,
+    pub(crate) node: Node,
+    pub(crate) link: Option<Runnable>,
+    weight: u32,
     /// Which [`Thread::policy`] `policy` is a copy of.
     policy_version: u32,
-    weight: u32,
-    pub(crate) first_run: FirstRun,
+
+    pub(crate) fair: Fair,
+    thread: Arc<Thread>,
     ran: Duration,
-    pub(crate) slice: Slice,
-    pub(crate) wait: Wait,
-    /// It waits, and any CPU may take it.
-    pub(crate) free: Cell<bool>,
     /// Which order its [`Fair`] figures are of.
     pub(crate) order_version: u32,
-    pub(crate) fair: Fair,
+    /// It waits, and any CPU may take it.
+    pub(crate) free: Cell<bool>,
     /// The order of the CPU where it waits or runs counts it among those that compete.
     pub(crate) competes: Cell<bool>,
+
+    pub(crate) slice: Slice,
+    pub(crate) wait: Wait,
+    pub(crate) first_run: FirstRun,
+    policy: Policy,
     pub(crate) budget: Budget,
-    pub(crate) link: Option<Runnable>,
-    pub(crate) node: Node,
 }
 
 /// What an order keeps about each thread, under the lock of the queue that the thread belongs to. All 0 for a thread that
@@ -61,13 +67,30 @@ pub(crate) struct Budget {
 }
 
 /// Its place in a [`Tree`](crate::Tree), where [`Entity::link`] is the left child.
-#[derive(Default)]
+#[repr(C)]
 pub(crate) struct Node {
     pub key: i64,
     pub rank: i64,
-    /// The least rank in the subtree of which this is the root.
-    pub least_rank: i64,
+    /// The least ranks of the left and of the right subtree; `i64::MAX` of an empty one.
+    pub least_left: i64,
+    pub least_right: i64,
     pub right: Option<Runnable>,
+    /// The thread's.
+    pub id: ThreadId,
+    pub priority: u32,
+}
+
+impl Node {
+    /// In no tree yet.
+    const NOWHERE: Self = Self {
+        key: 0,
+        rank: 0,
+        least_left: i64::MAX,
+        least_right: i64::MAX,
+        right: None,
+        id: ThreadId(0),
+        priority: 0,
+    };
 }
 
 /// How much of its time slice a thread has used.
@@ -206,21 +229,21 @@ impl Runnable {
     pub(crate) fn new(thread: Arc<Thread>) -> Self {
         let policy = thread.policy();
         Self(Box::new(Entity {
-            policy,
-            policy_version: thread.policy_version.load(SeqCst),
+            node: Node::NOWHERE,
+            link: None,
             weight: policy.weight(),
-            first_run: FirstRun::default(),
+            policy_version: thread.policy_version.load(SeqCst),
+            fair: Fair::default(),
+            thread,
             ran: Duration::from_ticks(0),
+            order_version: 0,
+            free: Cell::new(false),
+            competes: Cell::new(false),
             slice: Slice::FRESH,
             wait: Wait::NONE,
-            free: Cell::new(false),
-            order_version: 0,
-            fair: Fair::default(),
-            competes: Cell::new(false),
+            first_run: FirstRun::default(),
+            policy,
             budget: Budget::default(),
-            link: None,
-            node: Node::default(),
-            thread,
         }))
     }
 

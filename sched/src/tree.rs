@@ -2,10 +2,14 @@
 //!
 //! A treap (R. Seidel and C. R. Aragon, "Randomized search trees", Algorithmica 16, 1996): a search tree by key and a heap
 //! by a random priority, so that each operation takes logarithmic time on average. Each node also knows the least rank
-//! below it, which is how the eligible thread with the earliest deadline is found without a walk (Linux's EEVDF keeps
-//! the same figure in its red-black tree). Nothing allocates; the links are owned pointers, without unsafe code.
+//! on either side below it, which is how the eligible thread with the earliest deadline is found without a walk (Linux's
+//! EEVDF keeps a like figure in its red-black tree). Nothing allocates; the links are owned pointers, without unsafe code.
+//!
+//! With many CPUs and threads a node is rarely in the caches. So all that a search reads of one is on one line of it, and
+//! only nodes on the way are read.
 
 use crate::{Entity, Runnable};
+use core::cmp::Ordering;
 use formats::ThreadId;
 
 /// Waiting threads in ascending order of a key, equal keys by the thread's number. Each has a rank besides.
@@ -21,25 +25,34 @@ type Link = Option<Runnable>;
 type Position = (i64, ThreadId);
 
 fn position(entity: &Entity) -> Position {
-    (entity.node.key, entity.id())
+    (entity.node.key, entity.node.id)
 }
 
 /// What makes the treap balanced: a mixing function of the thread's number (the finalizer of SplitMix64).
-fn priority(entity: &Entity) -> u64 {
-    let mixed = u64::from(entity.id().0).wrapping_add(0x9e37_79b9_7f4a_7c15);
+fn priority(id: ThreadId) -> u32 {
+    let mixed = u64::from(id.0).wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
+    (mixed >> 32) as u32
 }
 
-fn least_rank(link: &Link) -> i64 {
-    link.as_ref().map_or(i64::MAX, |token| token.node.least_rank)
+/// The least rank in the tree of which `root` is the root.
+fn least_rank(root: &Entity) -> i64 {
+    root.node.rank.min(root.node.least_left).min(root.node.least_right)
 }
 
-/// After a change of the children of `token`.
-fn update(token: &mut Runnable) {
-    let least = token.node.rank.min(least_rank(&token.link)).min(least_rank(&token.node.right));
-    token.entity().node.least_rank = least;
+fn least_rank_of(link: &Link) -> i64 {
+    link.as_deref().map_or(i64::MAX, least_rank)
+}
+
+fn set_left(token: &mut Entity, left: Link) {
+    token.node.least_left = least_rank_of(&left);
+    token.link = left;
+}
+
+fn set_right(token: &mut Entity, right: Link) {
+    token.node.least_right = least_rank_of(&right);
+    token.node.right = right;
 }
 
 /// One tree of two, of which all of `left` comes before all of `right`.
@@ -47,15 +60,13 @@ fn merge(left: Link, right: Link) -> Link {
     match (left, right) {
         (None, tree) | (tree, None) => tree,
         (Some(mut left), Some(mut right)) => {
-            if priority(&left) > priority(&right) {
+            if left.node.priority > right.node.priority {
                 let below = left.entity().node.right.take();
-                left.entity().node.right = merge(below, Some(right));
-                update(&mut left);
+                set_right(left.entity(), merge(below, Some(right)));
                 Some(left)
             } else {
                 let below = right.entity().link.take();
-                right.entity().link = merge(Some(left), below);
-                update(&mut right);
+                set_left(right.entity(), merge(Some(left), below));
                 Some(right)
             }
         }
@@ -67,14 +78,62 @@ fn split(tree: Link, at: Position) -> (Link, Link) {
     let Some(mut token) = tree else { return (None, None) };
     if position(&token) < at {
         let (before, after) = split(token.entity().node.right.take(), at);
-        token.entity().node.right = before;
-        update(&mut token);
+        set_right(token.entity(), before);
         (Some(token), after)
     } else {
         let (before, after) = split(token.entity().link.take(), at);
-        token.entity().link = after;
-        update(&mut token);
+        set_left(token.entity(), after);
         (before, Some(token))
+    }
+}
+
+/// Puts `thread` into the tree at `link`, below all that go before it by priority.
+fn put(link: &mut Link, mut thread: Runnable) {
+    let at = position(&thread);
+    match link {
+        Some(above) if above.node.priority > thread.node.priority => {
+            let above = above.entity();
+            if at < position(above) {
+                above.node.least_left = above.node.least_left.min(thread.node.rank);
+                put(&mut above.link, thread);
+            } else {
+                above.node.least_right = above.node.least_right.min(thread.node.rank);
+                put(&mut above.node.right, thread);
+            }
+        }
+        _ => {
+            let (before, after) = split(link.take(), at);
+            set_left(thread.entity(), before);
+            set_right(thread.entity(), after);
+            *link = Some(thread);
+        }
+    }
+}
+
+/// Takes the thread at `at` out of the tree at `link`.
+fn take(link: &mut Link, at: Position) -> Link {
+    let above = link.as_mut()?.entity();
+    match at.cmp(&position(above)) {
+        Ordering::Less => {
+            let found = take(&mut above.link, at)?;
+            if found.node.rank == above.node.least_left {
+                above.node.least_left = least_rank_of(&above.link);
+            }
+            Some(found)
+        }
+        Ordering::Greater => {
+            let found = take(&mut above.node.right, at)?;
+            if found.node.rank == above.node.least_right {
+                above.node.least_right = least_rank_of(&above.node.right);
+            }
+            Some(found)
+        }
+        Ordering::Equal => {
+            let mut found = link.take()?;
+            let entity = found.entity();
+            *link = merge(entity.link.take(), entity.node.right.take());
+            Some(found)
+        }
     }
 }
 
@@ -92,10 +151,10 @@ impl Tree {
     }
 
     pub fn insert(&mut self, mut thread: Runnable, key: i64, rank: i64) {
+        let id = thread.id();
         let node = &mut thread.entity().node;
-        (node.key, node.rank, node.least_rank) = (key, rank, rank);
-        let (before, after) = split(self.root.take(), position(&thread));
-        self.root = merge(merge(before, Some(thread)), after);
+        (node.key, node.rank, node.id, node.priority) = (key, rank, id, priority(id));
+        put(&mut self.root, thread);
         self.len += 1;
     }
 
@@ -115,30 +174,25 @@ impl Tree {
 
     /// The thread with the least rank among those whose key is at most `bound`; of equals, the one with the least key.
     pub fn least_rank_up_to(&self, bound: i64) -> Option<&Entity> {
-        let mut best: Option<&Entity> = None;
-        let mut subtree: Option<&Entity> = None;
+        // The best so far: a thread, or in the place of one a subtree that has it.
+        let (mut least, mut best, mut subtree) = (i64::MAX, None, None);
         let mut at = self.root.as_deref();
-        let better = |rank: i64, best: Option<&Entity>, subtree: Option<&Entity>| {
-            best.is_none_or(|best| rank < best.node.rank)
-                && subtree.is_none_or(|tree| rank < tree.node.least_rank)
-        };
-        while let Some(node) = at {
-            if node.node.key > bound {
-                at = node.link.as_deref();
+        while let Some(entity) = at {
+            let node = &entity.node;
+            if node.key > bound {
+                at = entity.link.as_deref();
                 continue;
             }
             // All that is left of it is within the bound.
-            if let Some(left) =
-                node.link.as_deref().filter(|left| better(left.node.least_rank, best, subtree))
-            {
-                (best, subtree) = (None, Some(left));
+            if node.least_left < least {
+                (least, best, subtree) = (node.least_left, None, entity.link.as_deref());
             }
-            if better(node.node.rank, best, subtree) {
-                (best, subtree) = (Some(node), None);
+            if node.rank < least || best.is_none() && subtree.is_none() {
+                (least, best, subtree) = (node.rank, Some(entity), None);
             }
-            at = node.node.right.as_deref();
+            at = node.right.as_deref();
         }
-        best.or_else(|| subtree.and_then(find_least))
+        best.or_else(|| find_least(subtree?, least))
     }
 
     /// Takes out [`least_rank_up_to`](Self::least_rank_up_to).
@@ -164,25 +218,20 @@ impl Tree {
     }
 
     fn take(&mut self, at: Position) -> Option<Runnable> {
-        let (before, rest) = split(self.root.take(), at);
-        let (found, after) = split(rest, (at.0, ThreadId(at.1.0 + 1)));
-        self.root = merge(before, after);
+        let found = take(&mut self.root, at);
         self.len -= usize::from(found.is_some());
         found
     }
 }
 
-/// The leftmost node that has the least rank of the tree.
-fn find_least(root: &Entity) -> Option<&Entity> {
-    let wanted = root.node.least_rank;
+/// The leftmost node of rank `least`, which is the least of the tree.
+fn find_least(root: &Entity, least: i64) -> Option<&Entity> {
     let mut at = root;
-    loop {
-        match at.link.as_deref() {
-            Some(left) if left.node.least_rank == wanted => at = left,
-            _ if at.node.rank == wanted => return Some(at),
-            _ => at = at.node.right.as_deref()?,
-        }
+    while at.node.rank != least || at.node.least_left == least {
+        let left = at.node.least_left == least;
+        at = if left { at.link.as_deref()? } else { at.node.right.as_deref()? };
     }
+    Some(at)
 }
 
 fn find<'e>(root: &'e Entity, wanted: &mut dyn FnMut(&Entity) -> bool) -> Option<&'e Entity> {

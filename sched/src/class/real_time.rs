@@ -133,7 +133,9 @@ impl RealTime {
     }
 
     pub fn each(&self, visit: &mut dyn FnMut(&Entity)) {
-        self.queues.iter().flat_map(List::iter).for_each(visit);
+        if !self.is_empty() {
+            self.queues.iter().flat_map(List::iter).for_each(visit);
+        }
     }
 }
 

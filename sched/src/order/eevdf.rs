@@ -17,7 +17,7 @@
 //! joining     : vruntime = V - lag * (W + weight) / W: it is owed after joining what it was owed before
 //! ```
 
-use super::virtual_time::{UNIT, advance, scaled};
+use super::virtual_time::{UNIT, advance, average, scaled};
 use super::{Enqueue, Entry, RunQueue};
 use crate::{Config, Entity, Runnable, Tree};
 use alloc::boxed::Box;
@@ -52,7 +52,7 @@ impl Eevdf {
     fn now(&self) -> i64 {
         match self.weight {
             0 => self.last,
-            weight => self.weighted.div_euclid(weight.into()) as i64,
+            weight => average(self.weighted, weight),
         }
     }
 
@@ -99,7 +99,7 @@ impl Eevdf {
         // V moves towards those who join, so that they must be put further away than they are to be.
         let inflated = match self.weight {
             0 => 0,
-            others => (i128::from(lag) * i128::from(others + own) / i128::from(others)) as i64,
+            others => average(i128::from(lag) * i128::from(others + own), others),
         };
         let left_of_request = fair.deadline.get();
         fair.vruntime.set(self.now() - inflated);
