@@ -60,10 +60,8 @@ pub struct Fair {
 pub(crate) struct Budget {
     /// In nanoseconds; negative after an overrun.
     pub left: Cell<i64>,
-    /// The absolute deadline, in nanoseconds.
+    /// The absolute deadline, in nanoseconds; 0 before the first since it came into the class.
     pub deadline: Cell<u64>,
-    /// A deadline has been given to it since it came into the class.
-    pub begun: Cell<bool>,
 }
 
 /// Its place in a [`Tree`](crate::Tree), where [`Entity::link`] is the left child.

@@ -156,7 +156,7 @@ impl MachineView {
 
     /// A random member of `set`, from the generator of `here`.
     pub fn draw(&self, set: &CpuSet, here: CpuId) -> Option<CpuId> {
-        set.iter().nth(self.random(here, set.len()))
+        set.nth(self.random(here, set.len()))
     }
 
     /// Whether a thread of the deadline class runs on `cpu`.

@@ -174,9 +174,15 @@ impl Tree {
 
     /// The thread with the least rank among those whose key is at most `bound`; of equals, the one with the least key.
     pub fn least_rank_up_to(&self, bound: i64) -> Option<&Entity> {
+        let root = self.root.as_deref()?;
+        // Most often that is the one with the least rank of all.
+        let least_of_all = find_least(root, least_rank(root))?;
+        if least_of_all.node.key <= bound {
+            return Some(least_of_all);
+        }
         // The best so far: a thread, or in the place of one a subtree that has it.
         let (mut least, mut best, mut subtree) = (i64::MAX, None, None);
-        let mut at = self.root.as_deref();
+        let mut at = Some(root);
         while let Some(entity) = at {
             let node = &entity.node;
             if node.key > bound {

@@ -60,7 +60,6 @@ fn begin(entity: &Entity, now: Instant) {
     let reservation = reservation(entity);
     entity.budget.deadline.set((now + reservation.deadline).as_ticks());
     entity.budget.left.set(key(reservation.runtime.as_ticks()));
-    entity.budget.begun.set(true);
 }
 
 /// Whether what is left of the budget, used until the deadline, would exceed the bandwidth.
@@ -93,7 +92,8 @@ fn replenish(entity: &Entity, now: Instant) {
 impl Deadline {
     pub fn enqueue(&mut self, thread: Runnable, why: Enqueue, now: Instant) {
         let wakes = why == Enqueue::Wake && has_budget(&thread) && exceeds_bandwidth(&thread, now);
-        if wakes || !thread.budget.begun.get() {
+        let is_new = deadline(&thread) == 0;
+        if wakes || is_new {
             begin(&thread, now);
         }
         if why == Enqueue::Yield {

@@ -92,6 +92,19 @@ impl CpuSet {
         Some(cpu_of(at, word))
     }
 
+    /// The processor before which `n` others are in the set.
+    pub fn nth(&self, mut n: usize) -> Option<CpuId> {
+        for (at, word) in self.0.iter().enumerate() {
+            let count = word.count_ones() as usize;
+            if n < count {
+                let rest = (0..n).fold(*word, |word, _| word & (word - 1));
+                return Some(cpu_of(at, rest));
+            }
+            n -= count;
+        }
+        None
+    }
+
     /// The processors of the set in ascending order.
     pub fn iter(&self) -> Iter {
         Iter { words: self.0, at: 0 }
