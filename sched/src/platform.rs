@@ -1,5 +1,6 @@
 //! What the scheduler needs from the machine that it runs on.
 
+use crate::Fault;
 use formats::trace::Event;
 use formats::{CpuId, Instant};
 
@@ -30,5 +31,12 @@ pub trait Platform: Send + Sync + 'static {
     fn protect(&self, policy: &mut dyn FnMut()) -> bool {
         policy();
         true
+    }
+
+    /// Whether the core is to make this mistake: for tests of those who must notice. On other machines it makes none.
+    #[inline]
+    fn has_fault(&self, fault: Fault) -> bool {
+        let _ = fault;
+        false
     }
 }

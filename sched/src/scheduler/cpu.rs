@@ -311,7 +311,12 @@ impl<P: Platform> Core<P> {
     /// Accounts the current thread's time up to now, which is returned. The clock is read with the queue locked: whoever
     /// had the lock before may have accounted up to a moment later than one that was read while waiting for it.
     pub(super) fn settle(&self, cpu: CpuId, queue: &mut Queue) -> Instant {
-        let now = self.platform.now().max(queue.since);
+        self.settle_by(None, cpu, queue)
+    }
+
+    /// The same; with a fault, up to what the clock said `early`.
+    pub(super) fn settle_by(&self, early: Option<Instant>, cpu: CpuId, queue: &mut Queue) -> Instant {
+        let now = early.unwrap_or_else(|| self.platform.now().max(queue.since));
         let ran = since(now, queue.since);
         queue.since = now;
         let Some(current) = &mut queue.current else { return now };

@@ -24,7 +24,7 @@ mod tick;
 mod waste;
 
 use crate::measure::Delays;
-use crate::{Config, MachineView, Migrations, NewThread, Platform, Runnable, Thread, Topology};
+use crate::{Config, Fault, MachineView, Migrations, NewThread, Platform, Runnable, Thread, Topology};
 use alloc::{boxed::Box, sync::Arc};
 use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 use crossbeam_utils::CachePadded;
@@ -183,8 +183,19 @@ impl<P: Platform> Core<P> {
         self.cpu(cpu).queue.lock()
     }
 
+    #[inline]
+    fn has_fault(&self, fault: Fault) -> bool {
+        self.platform.has_fault(fault)
+    }
+
     /// Makes `cpu` reschedule soon. Must not be called with a lock held.
     fn call(&self, cpu: CpuId, here: CpuId) {
+        if self.has_fault(Fault::CalledBeforeFlag) && cpu != here {
+            self.platform.kick(cpu);
+            self.platform.interleave();
+            self.cpu(cpu).needs_reschedule.swap(true, AcqRel);
+            return;
+        }
         // If the flag was up already, `cpu` has not begun to act on it, or is being called by whoever raised it.
         if self.cpu(cpu).needs_reschedule.swap(true, AcqRel) || cpu == here {
             return;

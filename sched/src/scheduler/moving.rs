@@ -4,7 +4,7 @@ use super::cpu::NEVER;
 use super::placement::takers;
 use super::switch::rank_of;
 use crate::thread::Booking;
-use crate::{Cause, Class, Core, Enqueue, Placement, Platform, Policy, Reservation, Thread};
+use crate::{Cause, Class, Core, Enqueue, Fault, Placement, Platform, Policy, Reservation, Thread};
 use core::sync::atomic::Ordering::SeqCst;
 use formats::{CpuId, CpuSet};
 
@@ -177,7 +177,8 @@ impl<P: Platform> Core<P> {
     /// reschedules, for which it is called. At least one other CPU must be online.
     pub fn take_offline(&self, cpu: CpuId, here: CpuId) {
         self.machine.online.remove(cpu);
-        self.lock(cpu).online = false;
+        let late = self.has_fault(Fault::RefusesLate);
+        self.lock(cpu).online = late;
         self.machine.idle.remove(cpu);
         self.cpu(cpu).next_balance.store(NEVER, SeqCst);
         loop {
@@ -185,6 +186,9 @@ impl<P: Platform> Core<P> {
             let Some(token) = queue.evict(cpu, self.platform.now(), &self.machine) else { break };
             drop(queue);
             self.settle_in(token, Placement::Move, Cause::Offline, Enqueue::Migrate, here);
+        }
+        if late {
+            self.lock(cpu).online = false;
         }
         self.call(cpu, here);
     }

@@ -1,7 +1,7 @@
 //! Starting and waking: choosing a CPU for a thread, and seeing to it that some CPU takes notice.
 
 use crate::wait::Wake;
-use crate::{Cause, Class, Core, Enqueue, Placement, Platform, Runnable, Thread, ThreadView, Timer};
+use crate::{Cause, Class, Core, Enqueue, Fault, Placement, Platform, Runnable, Thread, ThreadView, Timer};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering::Relaxed;
 use formats::trace::Event;
@@ -120,7 +120,7 @@ impl<P: Platform> Core<P> {
     /// Gives it back if it may not be there.
     pub(super) fn land(&self, token: Runnable, to: CpuId, why: Enqueue, here: CpuId) -> Result<(), Runnable> {
         let mut queue = self.lock(to);
-        if !self.may_stay(token.thread(), to, queue.online) {
+        if !self.may_arrive(token.thread(), to, queue.online) {
             return Err(token);
         }
         // What the newcomer is compared with is to be up to date.
@@ -162,6 +162,11 @@ impl<P: Platform> Core<P> {
             && !thread.booking().is_some_and(|booking| elsewhere(booking.cpu))
     }
 
+    /// The same for one that has come there in somebody's hands.
+    pub(super) fn may_arrive(&self, thread: &Thread, cpu: CpuId, online: bool) -> bool {
+        self.has_fault(Fault::AffinityNotRead) || self.may_stay(thread, cpu, online)
+    }
+
     fn preempts(&self, queue: &super::Queue, now: Instant) -> bool {
         let current = queue.current();
         current.is_idle() || queue.is_outranked(now) || !self.in_first_run(current) && queue.preempts(now)
@@ -181,6 +186,9 @@ impl<P: Platform> Core<P> {
     /// `here` was idle and has found work, perhaps not what it was called for: if more waits anywhere, it calls the
     /// next idle CPU.
     pub(super) fn pass_on(&self, here: CpuId) {
+        if self.has_fault(Fault::CallNotPassedOn) {
+            return;
+        }
         let machine = &self.machine;
         let topology = machine.topology();
         self.call_helper(here, |idle| {

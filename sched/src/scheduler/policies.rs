@@ -1,7 +1,9 @@
 //! The policies in force: asking them, changing them while the machine runs, and finding those that fail.
 
 use super::cpu::{NEVER, since};
-use crate::{Balancer, Core, Entity, MachineView, Placement, Platform, ThreadView, Victims, balance, order};
+use crate::{
+    Balancer, Core, Entity, Fault, MachineView, Placement, Platform, ThreadView, Victims, balance, order,
+};
 use alloc::boxed::Box;
 use core::fmt;
 use core::sync::atomic::{
@@ -258,7 +260,9 @@ impl<P: Platform> Core<P> {
         for cpu in self.machine.online().iter() {
             self.plan_balance(cpu, here);
             // It looks at the queues of others again, which it may have been told not to.
-            self.call(cpu, here);
+            if !self.has_fault(Fault::SwapNotCalled) {
+                self.call(cpu, here);
+            }
         }
         Ok(())
     }

@@ -5,7 +5,9 @@ use super::placement::takers;
 use crate::balance::{Amount, Move};
 use crate::entity::Slice;
 use crate::measure::Wait;
-use crate::{Cause, Class, Core, Enqueue, Entity, Kind, Placement, Platform, Policy, Runnable, Thread};
+use crate::{
+    Cause, Class, Core, Enqueue, Entity, Fault, Kind, Placement, Platform, Policy, Runnable, Thread,
+};
 use alloc::sync::Arc;
 use core::ops::Deref;
 use core::sync::atomic::Ordering::{AcqRel, Relaxed};
@@ -70,10 +72,11 @@ impl<P: Platform> Core<P> {
     fn choose_next(&self, here: CpuId, why: Leave) -> Option<Switch> {
         let cpu = self.cpu(here);
         // Before looking at the queue: who enqueues later raises the flag again.
-        let called = cpu.needs_reschedule.load(Relaxed) && cpu.needs_reschedule.swap(false, AcqRel);
+        let called = !self.has_fault(Fault::FlagLoweredLate) && self.lower_flag(here);
         self.balance_if_due(here);
+        let early = self.has_fault(Fault::ClockBeforeLock).then(|| self.platform.now());
         let mut queue = self.lock(here);
-        let now = self.settle(here, &mut queue);
+        let now = self.settle_by(early, here, &mut queue);
         queue.replenish(here, now, &self.machine);
         let current = queue.current();
         let idle = current.is_idle();
@@ -81,7 +84,8 @@ impl<P: Platform> Core<P> {
         let stays = match why {
             Leave::Block if !current.thread().wait.is_announced() => {
                 // It goes on, and what it was called for remains to be done on its way to user mode.
-                cpu.needs_reschedule.fetch_or(called, Relaxed);
+                let again = called && !self.has_fault(Fault::CallForgotten);
+                cpu.needs_reschedule.fetch_or(again, Relaxed);
                 return None;
             }
             Leave::Block | Leave::Exit | Leave::Exec => false,
@@ -114,15 +118,21 @@ impl<P: Platform> Core<P> {
         drop(queue);
         // From here on, who makes a thread wait anywhere calls this CPU; and this CPU looks once more. It is in the mask
         // already when the idle thread begins to run, which need not ask again before it sleeps.
-        self.machine.idle.insert(here);
-        self.platform.interleave();
-        if !self.machine.is_online(here) {
-            self.machine.idle.remove(here);
+        let late = self.has_fault(Fault::IdleAfterLastLook);
+        if !late {
+            self.enter_idle_mask(here);
         }
         self.steal(here);
         let mut queue = self.lock(here);
         let now = self.settle(here, &mut queue);
-        let next = match self.next_of(here, &mut queue, false, now) {
+        let next = self.next_of(here, &mut queue, false, now);
+        if late && next.is_none() {
+            self.machine.idle.insert(here);
+        }
+        if self.has_fault(Fault::FlagLoweredLate) {
+            self.lower_flag(here);
+        }
+        let next = match next {
             Some(next) => next,
             None if idle => {
                 drop(queue);
@@ -132,6 +142,21 @@ impl<P: Platform> Core<P> {
             None => queue.idle.take()?,
         };
         Some(self.dispatch(here, queue, next, why, true, now))
+    }
+
+    /// Whether `here` was called, which it is about to act on.
+    #[inline]
+    fn lower_flag(&self, here: CpuId) -> bool {
+        let flag = &self.cpu(here).needs_reschedule;
+        flag.load(Relaxed) && flag.swap(false, AcqRel)
+    }
+
+    fn enter_idle_mask(&self, here: CpuId) {
+        self.machine.idle.insert(here);
+        self.platform.interleave();
+        if !self.machine.is_online(here) {
+            self.machine.idle.remove(here);
+        }
     }
 
     /// Whether it would make a difference if the thread that runs on `here` gave way.
@@ -204,6 +229,9 @@ impl<P: Platform> Core<P> {
             Leave::Block => {
                 drop(queue);
                 let thread = token.thread().clone();
+                if self.has_fault(Fault::SleptThroughWake) {
+                    thread.wait.announce();
+                }
                 if let Err(token) = thread.wait.park(token) {
                     self.settle_in(token, Placement::Wake, Cause::Wake, Enqueue::Wake, here);
                 }
@@ -266,7 +294,11 @@ impl<P: Platform> Core<P> {
             }
         }
         let left = shown(&token);
-        queue.outgoing = Some((token, why));
+        if self.has_fault(Fault::QueuedBeforeSaved) && why == Leave::Yield {
+            queue.push(here, token, Enqueue::Yield, now, &self.machine);
+        } else {
+            queue.outgoing = Some((token, why));
+        }
         queue.export(here, &self.machine);
         self.machine.set_current(here, !idle, rank_of(&policy, idle));
         drop(queue);
@@ -373,7 +405,7 @@ impl<P: Platform> Core<P> {
             return self.land(token, to, Enqueue::Migrate, here);
         }
         let mut queue = self.lock(to);
-        if !self.may_stay(token.thread(), to, queue.online) {
+        if !self.may_arrive(token.thread(), to, queue.online) {
             return Err(token);
         }
         queue.push(to, token, Enqueue::Migrate, self.platform.now(), &self.machine);

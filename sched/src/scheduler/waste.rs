@@ -1,6 +1,6 @@
 //! Measuring whether work is conserved: whether a thread waits while a CPU idles that may run it.
 
-use crate::{Core, Platform};
+use crate::{Core, Fault, Platform};
 use formats::Instant;
 
 impl<P: Platform> Core<P> {
@@ -9,10 +9,15 @@ impl<P: Platform> Core<P> {
     pub(super) fn look_for_waste(&self, now: Instant) {
         let violations = &self.machine.violations;
         loop {
-            match (self.wastes(), violations.is_on()) {
+            let wastes = self.wastes();
+            self.platform.interleave();
+            match (wastes, violations.is_on()) {
                 (true, false) => violations.begin(now),
                 (false, true) => violations.end(now),
                 _ => return,
+            }
+            if self.has_fault(Fault::WasteSeenOnce) {
+                return;
             }
             self.platform.interleave();
         }

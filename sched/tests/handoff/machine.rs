@@ -3,8 +3,8 @@
 use crate::platform::Checked;
 use sched::Platform;
 use sched::{
-    Config, Core, CpuId, CpuSet, Kind, Leave, NewThread, Policy, Progress, Switch, Thread, ThreadId, Tick,
-    Topology, balance, order,
+    Config, Core, CpuId, CpuSet, Fault, Kind, Leave, NewThread, Policy, Progress, Switch, Thread, ThreadId,
+    Tick, Topology, balance, order,
 };
 use shuttle::sync::Arc as Shared;
 use shuttle::thread;
@@ -35,6 +35,8 @@ pub enum Action {
     FirstTick,
     /// Keeps its CPU busy until another thread has ended.
     Await(usize),
+    /// No violation of work conservation is being counted.
+    AssertConserved,
     /// The thread runs on one of these CPUs now.
     Assert(&'static [CpuId]),
 }
@@ -75,8 +77,8 @@ fn new_thread(id: usize, kind: Kind) -> NewThread {
 }
 
 /// Runs one thread per program; the first is started, and starts the others. Returns when all have ended.
-pub fn run(cpus: usize, programs: &'static [&'static [Action]], config: Config) {
-    let core = Core::new(Checked::new(cpus), Topology::flat(cpus), config);
+pub fn run(cpus: usize, programs: &'static [&'static [Action]], config: Config, fault: Option<Fault>) {
+    let core = Core::new(Checked::new(cpus, fault), Topology::flat(cpus), config);
     for cpu in CpuId::first(cpus) {
         let idle = core.bring_online(cpu, new_thread(programs.len() + cpu.index(), Kind::Idle));
         guest(&idle).saved.store(false, SeqCst);
@@ -114,6 +116,7 @@ impl Machine {
     fn cpu(&self, here: CpuId) {
         let mut current = self.core.current(here);
         while self.alive.load(SeqCst) > 0 {
+            self.core.platform().interleave();
             let switch = match current.kind() {
                 Kind::Idle if self.core.needs_reschedule(here) => self.core.reschedule(here, Leave::Preempt),
                 Kind::Idle => {
@@ -185,6 +188,10 @@ impl Machine {
                 thread::yield_now();
             }
             Action::Await(_) => {}
+            Action::AssertConserved => {
+                let violations = self.core.machine().violations();
+                assert_eq!(violations.present(self.core.platform().now()), None, "nobody waits");
+            }
             Action::Assert(cpus) => assert!(cpus.contains(&here), "{current:?} runs on {here}"),
         }
         self.core.needs_reschedule(here).then(|| self.core.reschedule(here, Leave::Preempt)).flatten()
@@ -199,6 +206,7 @@ impl Machine {
             self.core.cancel_sleep(current);
         } else {
             guest.done.fetch_sub(1, SeqCst);
+            self.core.platform().interleave();
         }
         positive
     }
@@ -206,7 +214,7 @@ impl Machine {
     /// Saves one context and loads the other.
     fn switch(&self, here: CpuId, current: &Arc<Thread>, switch: Switch) -> Arc<Thread> {
         assert!(Arc::ptr_eq(current, &switch.previous), "a thread leaves that did not run");
-        thread::yield_now();
+        self.core.platform().interleave();
         let saved_twice = guest(&switch.previous).saved.swap(true, SeqCst);
         assert!(!saved_twice, "{:?} ran without its context", switch.previous);
         let was_saved = guest(&switch.next).saved.swap(false, SeqCst);

@@ -7,6 +7,9 @@
 //! The checker interleaves whole steps; it does not reorder memory accesses. The orderings in `sched` that matter are
 //! sequentially consistent for that reason.
 
+mod bounded;
+mod exhaustive;
+mod faults;
 mod machine;
 mod platform;
 
@@ -40,10 +43,18 @@ fn check_config(cpus: usize, programs: Programs, config: Config) {
 }
 
 fn explore(scheduler: impl Scheduler + 'static, cpus: usize, programs: Programs, config: Config) {
-    let mut checker = shuttle::Config::default();
-    checker.stack_size = 256 << 10;
-    checker.silence_warnings = true;
-    shuttle::Runner::new(scheduler, checker).run(move || run(cpus, programs, config));
+    shuttle::Runner::new(scheduler, options()).run(move || run(cpus, programs, config, None));
+}
+
+/// A machine that has not ended after so many steps will not end.
+const MOST_STEPS: usize = 20_000;
+
+fn options() -> shuttle::Config {
+    let mut options = shuttle::Config::default();
+    options.stack_size = 256 << 10;
+    options.silence_warnings = true;
+    options.max_steps = shuttle::MaxSteps::FailAfter(MOST_STEPS);
+    options
 }
 
 /// `default`, or what the environment variable SHUTTLE_ITERATIONS says.

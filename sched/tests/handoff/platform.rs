@@ -1,80 +1,105 @@
 //! Locks, clock and kicks whose every use is a point where the checker may go on with another CPU.
+//!
+//! Each use is one such point, so that schedules are short enough to be counted out. What lies between two points is one
+//! step: the state in here needs no protection from the checker's threads, of which one runs at a time.
 
-use sched::{CpuId, Instant, Platform};
-use shuttle::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use shuttle::sync::{Condvar, Mutex};
+use sched::{CpuId, Fault, Instant, Platform};
+use shuttle::thread::{self, Thread};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
-/// A flag to wait for. Set by others, cleared by whoever waited.
-struct Signal {
-    raised: Mutex<bool>,
-    changed: Condvar,
+/// Something to wait for.
+struct Event {
+    waiting: Mutex<Vec<Thread>>,
 }
 
-impl Signal {
+impl Event {
     const fn new() -> Self {
-        Self { raised: Mutex::new(false), changed: Condvar::new() }
+        Self { waiting: Mutex::new(Vec::new()) }
     }
 
-    fn raise(&self) {
-        *self.raised.lock().unwrap() = true;
-        self.changed.notify_all();
-    }
-
-    fn take(&self) -> bool {
-        std::mem::take(&mut *self.raised.lock().unwrap())
-    }
-
-    fn wait(&self) {
-        let mut raised = self.raised.lock().unwrap();
-        while !*raised {
-            raised = self.changed.wait(raised).unwrap();
+    /// Waits until `happened` says so, which is asked in the step in which the waiting begins or ends.
+    fn wait_until(&self, happened: impl Fn() -> bool) {
+        while !happened() {
+            self.waiting.lock().unwrap().push(thread::current());
+            thread::park();
         }
-        *raised = false;
+    }
+
+    /// Others may run after this.
+    fn happens(&self) {
+        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap());
+        waiting.iter().for_each(Thread::unpark);
     }
 }
 
 pub struct CheckedLock {
-    taken: Mutex<bool>,
-    released: Condvar,
+    taken: AtomicBool,
+    released: Event,
 }
 
 // SAFETY: `lock` returns after it has changed `taken` from false to true, and only `unlock` changes it back.
 unsafe impl lock_api::RawMutex for CheckedLock {
-    const INIT: Self = Self { taken: Mutex::new(false), released: Condvar::new() };
+    const INIT: Self = Self { taken: AtomicBool::new(false), released: Event::new() };
     type Guard = lock_api::GuardNoSend;
 
+    /// The core says itself that others may run before.
     fn lock(&self) -> Self::Guard {
-        let mut taken = self.taken.lock().unwrap();
-        while *taken {
-            taken = self.released.wait(taken).unwrap();
-        }
-        *taken = true;
+        self.released.wait_until(|| !self.taken.swap(true, SeqCst));
         lock_api::GuardNoSend::new()
     }
 
     fn try_lock(&self) -> Option<Self::Guard> {
-        let free = !std::mem::replace(&mut *self.taken.lock().unwrap(), true);
+        let free = !self.taken.swap(true, SeqCst);
         free.then(lock_api::GuardNoSend::new)
     }
 
     unsafe fn unlock(&self, _guard: Self::Guard) {
-        *self.taken.lock().unwrap() = false;
-        self.released.notify_one();
+        self.taken.store(false, SeqCst);
+        if !std::thread::panicking() {
+            self.released.happens();
+        }
     }
 
     fn is_locked(&self) -> bool {
-        *self.taken.lock().unwrap()
+        self.taken.load(SeqCst)
+    }
+}
+
+/// A call from CPU to CPU.
+struct Kick {
+    raised: AtomicBool,
+    came: Event,
+}
+
+impl Kick {
+    const fn new() -> Self {
+        Self { raised: AtomicBool::new(false), came: Event::new() }
+    }
+
+    fn raise(&self) {
+        self.raised.store(true, SeqCst);
+        self.came.happens();
+    }
+
+    fn take(&self) -> bool {
+        self.raised.swap(false, SeqCst)
     }
 }
 
 pub struct Checked {
     clock: AtomicU64,
-    kicks: Vec<Signal>,
+    kicks: Vec<Kick>,
+    fault: Option<Fault>,
+    /// Waits until the machine has ended.
+    main: Thread,
 }
 
 impl Checked {
-    pub fn new(cpus: usize) -> Self {
-        Self { clock: AtomicU64::new(0), kicks: (0..cpus).map(|_| Signal::new()).collect() }
+    /// A machine whose core has `fault`. Called by the thread that waits for its end.
+    pub fn new(cpus: usize, fault: Option<Fault>) -> Self {
+        let kicks = (0..cpus).map(|_| Kick::new()).collect();
+        Self { clock: AtomicU64::new(0), kicks, fault, main: thread::current() }
     }
 
     pub fn pass_until(&self, time: Instant) {
@@ -83,7 +108,8 @@ impl Checked {
 
     /// `hlt`: returns when `cpu` was kicked, perhaps before this call.
     pub fn halt(&self, cpu: CpuId) {
-        self.kicks[cpu.index()].wait();
+        let kick = &self.kicks[cpu.index()];
+        kick.came.wait_until(|| kick.take());
     }
 
     pub fn take_kick(&self, cpu: CpuId) -> bool {
@@ -91,7 +117,7 @@ impl Checked {
     }
 
     pub fn kick_all(&self) {
-        self.kicks.iter().for_each(Signal::raise);
+        self.kicks.iter().for_each(Kick::raise);
     }
 }
 
@@ -107,6 +133,11 @@ impl Platform for Checked {
     }
 
     fn interleave(&self) {
-        self.clock.load(SeqCst);
+        // To the checker this is a step of its own; the thread concerned does not notice.
+        self.main.unpark();
+    }
+
+    fn has_fault(&self, fault: Fault) -> bool {
+        self.fault == Some(fault)
     }
 }
