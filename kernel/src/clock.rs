@@ -9,7 +9,7 @@ use crate::options::Options;
 use crate::timers::{self, NEVER};
 use crate::{cpus, watchdog};
 use arch::cpu::PerCpu;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use formats::{CpuId, Duration, Instant};
 use sched::{Progress, Tick, Timer};
 use spin::Once;
@@ -41,7 +41,7 @@ struct Clocks {
     timer: Timer,
     storm: bool,
     /// When our clock was 0, in nanoseconds since 1970.
-    epoch_ns: u64,
+    epoch_ns: AtomicU64,
     per_cpu: PerCpu<Clock>,
 }
 
@@ -52,7 +52,9 @@ pub fn init(options: &Options, cpus: usize) {
         period: options.tick(),
         timer: options.timer,
         storm: options.storm,
-        epoch_ns: (arch::time::realtime() * 1_000_000_000).saturating_sub(arch::time::now().as_ticks()),
+        epoch_ns: AtomicU64::new(
+            (arch::time::realtime() * 1_000_000_000).saturating_sub(arch::time::now().as_ticks()),
+        ),
         per_cpu: PerCpu::new(cpus, |_| Clock {
             next_tick: AtomicU64::new(0),
             idle: AtomicBool::new(true),
@@ -239,7 +241,19 @@ pub fn overdue(now: Instant, bound: Duration) -> Option<(CpuId, Instant)> {
     })
 }
 
-/// The time as programs see it, in nanoseconds since 1970: what the battery-backed clock said at boot, and our clock since.
+/// The time as programs see it, in nanoseconds since 1970: what the battery-backed clock said at boot, or who has set it
+/// since, and our clock from then on.
 pub fn realtime_ns() -> u64 {
-    clocks().epoch_ns + arch::time::now().as_ticks()
+    epoch_ns() + arch::time::now().as_ticks()
+}
+
+/// When our clock was 0, in nanoseconds since 1970.
+pub fn epoch_ns() -> u64 {
+    clocks().epoch_ns.load(SeqCst)
+}
+
+/// Sets the time of day to `ns` after 1970, which is not before boot, and makes all who wait for one look again.
+pub fn set_realtime(ns: u64) {
+    clocks().epoch_ns.store(ns.saturating_sub(arch::time::now().as_ticks()), SeqCst);
+    timers::time_of_day_was_set();
 }

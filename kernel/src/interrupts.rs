@@ -51,7 +51,8 @@ impl Handlers for Kernel {
         let access = mm::Access::from_error_code(error);
         let thread = cpus::current_thread();
         trace::all(|| Event::PageFault { thread: thread.id(), address: address.as_u64() });
-        let space = Task::of(&thread).and_then(|task| task.process.space());
+        let task = Task::of(&thread);
+        let space = task.inspect(|task| task.count_fault()).and_then(|task| task.process.space());
         space.is_some_and(|space| space.fault(address, access).is_ok())
     }
 

@@ -26,8 +26,12 @@ pub mod rank {
     pub const POLICIES: u8 = 8;
     /// What is behind descriptions: a pipe's buffer, a directory.
     pub const FILE: u8 = 10;
+    /// The timers of a process.
+    pub const PROCESS_TIMERS: u8 = 11;
     /// Signal actions and queues.
     pub const SIGNAL: u8 = 12;
+    /// One timer of a process.
+    pub const INTERVAL: u8 = 13;
     /// A bucket of the futex table.
     pub const FUTEX: u8 = 14;
     /// A queue of waiting threads.

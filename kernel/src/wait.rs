@@ -6,6 +6,7 @@
 
 use crate::lock::{Lock, rank};
 use crate::task::{Current, Task};
+use crate::timers::Deadline;
 use crate::{cpus, timers};
 use alloc::sync::Arc;
 use formats::Instant;
@@ -83,6 +84,15 @@ impl Current {
         deadline: Option<Instant>,
         ready: impl FnMut() -> Option<T>,
     ) -> Result<T, Woken> {
+        self.sleep(deadline.map(Deadline::At), Task::is_interrupted, ready)
+    }
+
+    /// As [`Self::sleep_until`], for a deadline that may move while the thread sleeps.
+    pub fn sleep_until_deadline<T>(
+        &self,
+        deadline: Option<Deadline>,
+        ready: impl FnMut() -> Option<T>,
+    ) -> Result<T, Woken> {
         self.sleep(deadline, Task::is_interrupted, ready)
     }
 
@@ -93,19 +103,27 @@ impl Current {
 
     fn sleep<T>(
         &self,
-        deadline: Option<Instant>,
+        deadline: Option<Deadline>,
         disturbed: fn(&Task) -> bool,
         mut ready: impl FnMut() -> Option<T>,
     ) -> Result<T, Woken> {
-        let _timer = deadline.map(|deadline| timers::add(deadline, &self.thread));
+        let due = || deadline.map(Deadline::instant);
+        let mut armed = due();
+        let mut _timer = deadline.map(|deadline| timers::add(deadline, &self.thread));
         loop {
             cpus::announce_sleep(&self.thread);
+            let due = due();
             let outcome = if let Some(value) = ready() {
                 Ok(value)
             } else if disturbed(&self.task) {
                 Err(Woken::BySignal)
-            } else if deadline.is_some_and(|deadline| arch::time::now() >= deadline) {
+            } else if due.is_some_and(|due| arch::time::now() >= due) {
                 Err(Woken::ByDeadline)
+            } else if due != armed {
+                cpus::cancel_sleep(&self.thread);
+                armed = due;
+                _timer = deadline.map(|deadline| timers::add(deadline, &self.thread));
+                continue;
             } else {
                 self.schedule(sched::Leave::Block);
                 continue;

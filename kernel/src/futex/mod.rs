@@ -12,6 +12,7 @@ pub use robust::{exit_robust_list, get_robust_list, set_robust_list};
 use crate::errno::Errno;
 use crate::syscall::time::{Clock, TimeSpec};
 use crate::task::Current;
+use crate::timers::Deadline;
 use crate::wait::Woken;
 use core::mem::size_of;
 use core::sync::atomic::AtomicU64;
@@ -54,7 +55,11 @@ pub fn futex(
     match command {
         linux::FUTEX_WAIT => {
             let deadline = relative_deadline(current, timeout)?;
-            wait(&word, address, value, u32::MAX, deadline)
+            let outcome = wait(&word, address, value, u32::MAX, deadline.map(Deadline::At));
+            if let (Err(Errno::RESTART_NO_HANDLER), Some(deadline)) = (outcome, deadline) {
+                current.task.signals.note_deadline(deadline);
+            }
+            outcome
         }
         linux::FUTEX_WAIT_BITSET => {
             let deadline = TimeSpec::read_if_given(timeout)?.map(|at| clock.deadline(at)).transpose()?;
@@ -120,7 +125,7 @@ fn wait(
     address: u64,
     expected: u32,
     bits: u32,
-    deadline: Option<Instant>,
+    deadline: Option<Deadline>,
 ) -> Result<u64, Errno> {
     let current = word.current;
     if bits == 0 {
@@ -140,15 +145,12 @@ fn wait(
     }
 }
 
-fn sleep(current: &Current, deadline: Option<Instant>) -> Result<(), Errno> {
-    let woken = current.sleep_until(deadline, || table::was_woken(current).then_some(()));
+fn sleep(current: &Current, deadline: Option<Deadline>) -> Result<(), Errno> {
+    let woken = current.sleep_until_deadline(deadline, || table::was_woken(current).then_some(()));
     woken.map_err(|woken| match (woken, deadline) {
         (Woken::ByDeadline, _) => Errno::ETIMEDOUT,
         (Woken::BySignal, None) => Errno::RESTART,
-        (Woken::BySignal, Some(deadline)) => {
-            current.task.signals.note_deadline(deadline);
-            Errno::RESTART_NO_HANDLER
-        }
+        (Woken::BySignal, Some(_)) => Errno::RESTART_NO_HANDLER,
     })
 }
 

@@ -16,6 +16,7 @@ pub fn from_user(current: &Current, fault: &Fault) {
         return send_exception(current, fault);
     }
     let thread = current.task.id;
+    current.task.count_fault();
     trace::all(|| Event::PageFault { thread, address: fault.address.as_u64() });
     if let Err(error) = current.fault(fault.address, Access::from_error_code(fault.error)) {
         send_page_fault(current, fault, error);

@@ -41,6 +41,15 @@ struct Child {
     system_time: i64,
 }
 
+/// The fields of a timer's signal: `si_timerid`, `si_overrun` and `si_value`.
+#[derive(FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct TimerFields {
+    id: i32,
+    overrun: i32,
+    value: u64,
+}
+
 impl SigInfo {
     fn new(signal: Signal, code: i32, fields: &impl FieldBytes) -> Self {
         let mut payload = [0; PAYLOAD];
@@ -73,6 +82,27 @@ impl SigInfo {
     pub fn child(signal: Signal, code: u32, pid: u32, status: i32, ticks: i64) -> Self {
         let child = Child { pid, uid: 0, status, pad: 0, user_time: ticks, system_time: 0 };
         Self::new(signal, code as i32, &child)
+    }
+
+    /// Of timer `id`, with the value that its maker has given it.
+    pub fn timer(signal: Signal, id: i32, value: u64) -> Self {
+        Self::new(signal, linux::SI_TIMER, &TimerFields { id, overrun: 0, value })
+    }
+
+    /// Which timer has sent it, if one has.
+    pub fn timer_id(&self) -> Option<i32> {
+        let (fields, _) = TimerFields::read_from_prefix(&self.payload).ok()?;
+        (self.code == linux::SI_TIMER).then_some(fields.id)
+    }
+
+    /// Says how often its timer has expired in addition.
+    pub fn set_overrun(&mut self, overrun: i32) {
+        self.payload[size_of::<i32>()..][..size_of::<i32>()].copy_from_slice(&overrun.to_ne_bytes());
+    }
+
+    /// `si_code`.
+    pub fn code(&self) -> i32 {
+        self.code
     }
 
     /// As `rt_sigqueueinfo` hands it in: the program's own, but for the signal number.

@@ -21,6 +21,7 @@ mod send;
 mod settings;
 mod state;
 mod stop;
+mod timer;
 mod wait;
 
 pub use action::{Action, ActionFlags, Disposition};
@@ -33,6 +34,7 @@ pub use number::{DefaultAction, SigSet, Signal};
 pub use send::{parent_ignores_child, send_child_ended, send_to_process, send_to_thread};
 pub use settings::{action, altstack, pending_and_blocked, set_action, set_altstack};
 pub use state::{ProcessSignals, ThreadSignals};
+pub use timer::send_timer;
 pub use wait::{suspend, wait_for};
 
 use action::Actions;

@@ -47,6 +47,13 @@ impl Pending {
         Ok(())
     }
 
+    /// Whether `info`'s signal is pending from the same timer: from the kernel, if `info` is of none.
+    pub fn has_same_timer(&self, info: &SigInfo) -> bool {
+        let is_it =
+            |queued: &SigInfo| queued.signal() == info.signal() && queued.timer_id() == info.timer_id();
+        self.set().contains(info.signal()) && self.queue.lock().iter().any(is_it)
+    }
+
     /// Takes the first signal that is in `wanted`.
     pub fn take(&self, wanted: SigSet) -> Option<SigInfo> {
         if self.set().intersection(wanted).is_empty() {

@@ -8,6 +8,7 @@ use super::altstack::AltStack;
 use super::stop::StopState;
 use super::{Actions, Pending, SigInfo, SigSet, Signal};
 use crate::lock::{Lock, rank};
+use crate::timers::process::Timers;
 use crate::wait::WaitQueue;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -119,6 +120,8 @@ pub struct ProcessSignals {
     pub(super) actions: Arc<Actions>,
     /// Sent to the process as a whole: any thread may take them.
     pub(super) pending: Pending,
+    /// What may send it signals later.
+    pub timers: Timers,
     pub(super) stop_state: StopState,
     pub(super) continued: WaitQueue,
 }
@@ -128,6 +131,7 @@ impl ProcessSignals {
         Arc::new(Self {
             actions,
             pending: Pending::new(),
+            timers: Timers::new(),
             stop_state: StopState::running(),
             continued: WaitQueue::new(),
         })
@@ -148,9 +152,10 @@ impl ProcessSignals {
         Self::with(self.actions.clone())
     }
 
-    /// Handlers are gone with the program that had them.
+    /// Handlers and timers are gone with the program that had them.
     pub fn reset_for_exec(&self) {
         self.actions.reset_for_exec();
+        self.timers.delete_all();
     }
 }
 
@@ -160,5 +165,7 @@ pub(super) fn take_pending(
     process: &ProcessSignals,
     wanted: SigSet,
 ) -> Option<SigInfo> {
-    thread.pending.take(wanted).or_else(|| process.pending.take(wanted))
+    let mut info = thread.pending.take(wanted).or_else(|| process.pending.take(wanted))?;
+    process.timers.taken(&mut info);
+    Some(info)
 }

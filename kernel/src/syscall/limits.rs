@@ -2,8 +2,10 @@
 
 use crate::errno::Errno;
 use crate::limits::Limit;
-use crate::task::{self, Current};
+use crate::task::{self, Current, Process};
 use crate::user;
+use alloc::sync::Arc;
+use linux_raw_sys::general as linux;
 
 pub fn getrlimit(current: &Current, resource: u32, to: u64) -> Result<u64, Errno> {
     let limit = current.task.process.limits.lock().get(resource)?;
@@ -13,8 +15,16 @@ pub fn getrlimit(current: &Current, resource: u32, to: u64) -> Result<u64, Errno
 
 pub fn setrlimit(current: &Current, resource: u32, from: u64) -> Result<u64, Errno> {
     let limit: Limit = user::read(from)?;
-    current.task.process.limits.lock().set(resource, limit)?;
+    set(&current.task.process, resource, limit)?;
     Ok(0)
+}
+
+fn set(process: &Arc<Process>, resource: u32, limit: Limit) -> Result<(), Errno> {
+    process.limits.lock().set(resource, limit)?;
+    if resource == linux::RLIMIT_CPU {
+        process.signals.timers.watch_cpu_limit(process);
+    }
+    Ok(())
 }
 
 pub fn prlimit64(current: &Current, id: u32, resource: u32, new: u64, old: u64) -> Result<u64, Errno> {
@@ -23,14 +33,10 @@ pub fn prlimit64(current: &Current, id: u32, resource: u32, new: u64, old: u64) 
         id => task::find_process(id).ok_or(Errno::ESRCH)?,
     };
     let new: Option<Limit> = if new == 0 { None } else { Some(user::read(new)?) };
-    let before = {
-        let mut limits = process.limits.lock();
-        let before = limits.get(resource)?;
-        if let Some(new) = new {
-            limits.set(resource, new)?;
-        }
-        before
-    };
+    let before = process.limits.lock().get(resource)?;
+    if let Some(new) = new {
+        set(&process, resource, new)?;
+    }
     user::write_if_wanted(old, &before)?;
     Ok(0)
 }

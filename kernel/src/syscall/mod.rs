@@ -13,7 +13,9 @@ mod scheduling;
 mod signals;
 mod system;
 pub mod time;
+mod timers;
 mod unknown;
+mod usage;
 
 pub use unknown::counts as unknown_counts;
 
@@ -94,6 +96,9 @@ fn call(current: &Current, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
         __NR_dup2 => files::dup2(current, a as i32, b as i32),
         __NR_pause => signals::pause(current),
         __NR_nanosleep => time::nanosleep(current, a, b),
+        __NR_getitimer => timers::getitimer(current, a as i32, b),
+        __NR_alarm => timers::alarm(current, a as u32),
+        __NR_setitimer => timers::setitimer(current, a as i32, b, c),
         __NR_getpid => identity::getpid(current),
         __NR_sendto => files::sendto(current, a as i32, b, c as usize, d as u32, e),
         __NR_recvfrom => files::recvfrom(current, a as i32, b, c as usize, d as u32, f),
@@ -125,9 +130,9 @@ fn call(current: &Current, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
         __NR_umask => files::umask(current, a as u32),
         __NR_gettimeofday => time::gettimeofday(current, a, b),
         __NR_getrlimit => limits::getrlimit(current, a as u32, b),
-        __NR_getrusage => time::getrusage(current, a as i32, b),
+        __NR_getrusage => usage::getrusage(current, a as i32, b),
         __NR_sysinfo => system::sysinfo(current, a),
-        __NR_times => time::times(current, a),
+        __NR_times => usage::times(current, a),
         __NR_getuid | __NR_getgid | __NR_geteuid | __NR_getegid => identity::root(current),
         __NR_setuid | __NR_setgid => identity::become_root(current, [a as u32, 0, 0]),
         __NR_setpgid => identity::setpgid(current, a as i32, b as i32),
@@ -163,6 +168,7 @@ fn call(current: &Current, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
         __NR_munlockall => memory::munlockall(current),
         __NR_prctl => system::prctl(current, a as u32, b),
         __NR_arch_prctl => system::arch_prctl(current, a as u32, b),
+        __NR_settimeofday => time::settimeofday(current, a, b),
         __NR_setrlimit => limits::setrlimit(current, a as u32, b),
         __NR_sync => files::sync(current),
         __NR_reboot => system::reboot(current),
@@ -176,6 +182,12 @@ fn call(current: &Current, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
         __NR_sched_getaffinity => scheduling::sched_getaffinity(current, a as i32, b as u32 as usize, c),
         __NR_getdents64 => files::getdents64(current, a as i32, b, c as u32),
         __NR_set_tid_address => system::set_tid_address(current, a),
+        __NR_timer_create => timers::timer_create(current, a as i32, b, c),
+        __NR_timer_settime => timers::timer_settime(current, a as i32, b as u32, c, d),
+        __NR_timer_gettime => timers::timer_gettime(current, a as i32, b),
+        __NR_timer_getoverrun => timers::timer_getoverrun(current, a as i32),
+        __NR_timer_delete => timers::timer_delete(current, a as i32),
+        __NR_clock_settime => time::clock_settime(current, a as i32, b),
         __NR_clock_gettime => time::clock_gettime(current, a as i32, b),
         __NR_clock_getres => time::clock_getres(current, a as i32, b),
         __NR_clock_nanosleep => time::clock_nanosleep(current, a as i32, b as u32, c, d),

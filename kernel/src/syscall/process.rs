@@ -117,7 +117,7 @@ pub fn execve(current: &Current, path: u64, arguments: u64, environment: u64) ->
     Err(Errno::KEEP_REGISTERS)
 }
 
-/// `struct rusage` (man 2 getrusage). Only the times are kept; the rest is 0, as man 2 getrusage allows.
+/// `struct rusage` (man 2 getrusage). What is not kept is 0, as man 2 getrusage allows.
 #[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
 pub struct ResourceUsage {
@@ -125,14 +125,28 @@ pub struct ResourceUsage {
     pub user_microseconds: i64,
     pub system_seconds: i64,
     pub system_microseconds: i64,
-    rest: [i64; 14],
+    /// In KiB.
+    pub max_resident: i64,
+    unused_sizes: [i64; 3],
+    pub minor_faults: i64,
+    unused_counts: [i64; 7],
+    pub voluntary_switches: i64,
+    pub involuntary_switches: i64,
 }
 
 impl ResourceUsage {
     /// All time is booked as user time: Tine does not tell the two apart.
-    pub fn of(cpu_time: formats::Duration) -> Self {
-        let micros = cpu_time.as_micros() as i64;
-        Self { user_seconds: micros / 1_000_000, user_microseconds: micros % 1_000_000, ..Self::default() }
+    pub fn of(usage: &task::Usage) -> Self {
+        let micros = (usage.cpu_time / 1000) as i64;
+        Self {
+            user_seconds: micros / 1_000_000,
+            user_microseconds: micros % 1_000_000,
+            max_resident: (usage.peak_pages * mm::PAGE as u64 / 1024) as i64,
+            minor_faults: usage.minor_faults as i64,
+            voluntary_switches: usage.voluntary_switches as i64,
+            involuntary_switches: usage.involuntary_switches as i64,
+            ..Self::default()
+        }
     }
 }
 
@@ -154,7 +168,7 @@ pub fn wait4(current: &Current, which: i32, status: u64, options: u32, usage: u6
     how.set(WaitOptions::NO_HANG, options & WNOHANG != 0);
     let Some(ended) = task::wait_for_child(current, which, how)? else { return Ok(0) };
     user::write_if_wanted(status, &ended.status.to_wait_status())?;
-    user::write_if_wanted(usage, &ResourceUsage::of(ended.cpu_time))?;
+    user::write_if_wanted(usage, &ResourceUsage::of(&ended.usage))?;
     Ok(ended.id.into())
 }
 
@@ -201,7 +215,7 @@ pub fn waitid(
         report.signo = SIGCHLD as i32;
         report.pid = ended.id;
         (report.code, report.status) = ended.status.to_signal_info();
-        user::write_if_wanted(usage, &ResourceUsage::of(ended.cpu_time))?;
+        user::write_if_wanted(usage, &ResourceUsage::of(&ended.usage))?;
     }
     user::write_if_wanted(info, &report)?;
     Ok(0)

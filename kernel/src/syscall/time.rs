@@ -1,21 +1,18 @@
-//! System calls on clocks, and sleeping (man 2 clock_gettime, clock_nanosleep, getrusage).
+//! System calls on clocks, and sleeping (man 2 clock_gettime, clock_nanosleep). [`super::timers`] has those on timers.
 
-use super::process::ResourceUsage;
 use crate::clock;
-use crate::cpus;
 use crate::errno::Errno;
 use crate::task::Current;
+use crate::timers::Deadline;
+use crate::timers::cpu_clock::{self, CpuClock};
 use crate::user;
 use crate::wait::Woken;
 use core::convert::Infallible;
-use core::sync::atomic::Ordering::Relaxed;
-use formats::{Duration, Instant};
+use formats::Instant;
 use linux_raw_sys::general as linux;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 const SECOND_NS: u64 = 1_000_000_000;
-/// Linux's unit of `times` (`USER_HZ`, man 7 time).
-const TICK_NS: u64 = SECOND_NS / 100;
 
 /// `struct timespec`.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable)]
@@ -59,37 +56,80 @@ impl TimeSpec {
 }
 
 /// `struct timeval`.
-#[derive(FromBytes, IntoBytes, Immutable)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
-struct TimeVal {
+pub struct TimeVal {
     seconds: i64,
     microseconds: i64,
 }
 
-/// A clock that programs can name (man 2 clock_getres). All have a resolution of 1 ns: the coarse ones, which are cheaper
-/// elsewhere, are not coarser here.
+impl TimeVal {
+    pub fn from_ns(ns: u64) -> Self {
+        Self { seconds: (ns / SECOND_NS) as i64, microseconds: (ns % SECOND_NS / 1000) as i64 }
+    }
+
+    /// In nanoseconds, as [`TimeSpec::to_ns`].
+    ///
+    /// # Errors
+    /// `EINVAL` when it is negative or not normalised.
+    pub fn to_ns(self) -> Result<u64, Errno> {
+        let nanoseconds = self.microseconds.checked_mul(1000).ok_or(Errno::EINVAL)?;
+        TimeSpec { seconds: self.seconds, nanoseconds }.to_ns()
+    }
+}
+
+/// A clock that advances whatever runs (man 2 clock_getres). All have a resolution of 1 ns: the coarse ones, which are
+/// cheaper elsewhere, are not coarser here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
-    /// Since 1970.
+    /// Since 1970. No leap second has ever been told, so that CLOCK_TAI is the same.
     Realtime,
     /// Since boot. Tine never sleeps as a whole, so that CLOCK_BOOTTIME is the same.
     Monotonic,
-    ProcessCpu,
-    ThreadCpu,
 }
 
 impl Clock {
+    fn now_ns(self) -> u64 {
+        match self {
+            Self::Realtime => clock::realtime_ns(),
+            Self::Monotonic => arch::time::now().as_ticks(),
+        }
+    }
+
+    /// When this clock shows `time`.
+    ///
     /// # Errors
-    /// `EINVAL` for what is no clock. Clocks of other processes and of devices (negative numbers) are not there.
-    fn of(id: i32) -> Result<Self, Errno> {
-        match u32::try_from(id).map_err(|_| Errno::EINVAL)? {
-            linux::CLOCK_REALTIME | linux::CLOCK_REALTIME_COARSE | linux::CLOCK_TAI => Ok(Self::Realtime),
+    /// As [`TimeSpec::to_ns`].
+    pub fn deadline(self, time: TimeSpec) -> Result<Deadline, Errno> {
+        let ns = time.to_ns()?;
+        Ok(match self {
+            Self::Realtime => Deadline::Realtime(ns),
+            Self::Monotonic => Deadline::At(Instant::from_ticks(ns)),
+        })
+    }
+}
+
+/// A clock that programs can name.
+pub enum AnyClock {
+    Wall(Clock),
+    Cpu(CpuClock),
+}
+
+impl AnyClock {
+    /// # Errors
+    /// `EINVAL` for what is no clock, and for that of a process or thread that is not there.
+    pub fn of(current: &Current, id: i32) -> Result<Self, Errno> {
+        let Ok(number) = u32::try_from(id) else { return CpuClock::decode(current, id).map(Self::Cpu) };
+        match number {
+            linux::CLOCK_REALTIME | linux::CLOCK_REALTIME_COARSE | linux::CLOCK_TAI => {
+                Ok(Self::Wall(Clock::Realtime))
+            }
             linux::CLOCK_MONOTONIC
             | linux::CLOCK_MONOTONIC_RAW
             | linux::CLOCK_MONOTONIC_COARSE
-            | linux::CLOCK_BOOTTIME => Ok(Self::Monotonic),
-            linux::CLOCK_PROCESS_CPUTIME_ID => Ok(Self::ProcessCpu),
-            linux::CLOCK_THREAD_CPUTIME_ID => Ok(Self::ThreadCpu),
+            | linux::CLOCK_BOOTTIME => Ok(Self::Wall(Clock::Monotonic)),
+            linux::CLOCK_PROCESS_CPUTIME_ID => Ok(Self::Cpu(CpuClock::of_process(&current.task.process))),
+            linux::CLOCK_THREAD_CPUTIME_ID => Ok(Self::Cpu(CpuClock::of_thread(&current.task))),
             _ => Err(Errno::EINVAL),
         }
     }
@@ -98,57 +138,77 @@ impl Clock {
     ///
     /// # Errors
     /// `EINVAL` for no clock and for the thread's own CPU time, `EOPNOTSUPP` for others that only tell the time.
-    fn to_sleep_on(id: i32) -> Result<Self, Errno> {
-        match Self::of(id)? {
-            Self::ThreadCpu => Err(Errno::EINVAL),
-            clock @ (Self::Realtime | Self::Monotonic) if !tells_the_time_only(id as u32) => Ok(clock),
-            _ => Err(Errno::EOPNOTSUPP),
+    fn to_sleep_on(current: &Current, id: i32) -> Result<Self, Errno> {
+        match Self::of(current, id)? {
+            Self::Cpu(clock) if clock.is_own(current) => Err(Errno::EINVAL),
+            _ if tells_the_time_only(id) => Err(Errno::EOPNOTSUPP),
+            clock => Ok(clock),
         }
     }
 
-    fn now_ns(self, current: &Current) -> u64 {
+    fn now_ns(&self) -> Result<u64, Errno> {
         match self {
-            Self::Realtime => clock::realtime_ns(),
-            Self::Monotonic => arch::time::now().as_ticks(),
-            Self::ProcessCpu => current.task.process.cpu_time().as_ticks(),
-            Self::ThreadCpu => cpus::cpu_time(&current.thread).as_ticks(),
+            Self::Wall(clock) => Ok(clock.now_ns()),
+            Self::Cpu(clock) => Ok(clock.read().ok_or(Errno::EINVAL)?.ns),
         }
-    }
-
-    /// The moment at which this clock, which is one to sleep on, shows `time`; long past if that is before boot.
-    ///
-    /// # Errors
-    /// As [`TimeSpec::to_ns`].
-    pub fn deadline(self, time: TimeSpec) -> Result<Instant, Errno> {
-        let time = time.to_ns()?;
-        let now = arch::time::now().as_ticks();
-        let ahead = match self {
-            Self::Realtime => time.saturating_sub(clock::realtime_ns()),
-            _ => time.saturating_sub(now),
-        };
-        Ok(Instant::from_ticks(now.saturating_add(ahead)))
     }
 }
 
-fn tells_the_time_only(id: u32) -> bool {
-    matches!(id, linux::CLOCK_MONOTONIC_RAW | linux::CLOCK_MONOTONIC_COARSE | linux::CLOCK_REALTIME_COARSE)
+/// Whether neither sleeps nor timers go by the clock.
+pub fn tells_the_time_only(id: i32) -> bool {
+    const ONLY: [u32; 3] =
+        [linux::CLOCK_MONOTONIC_RAW, linux::CLOCK_MONOTONIC_COARSE, linux::CLOCK_REALTIME_COARSE];
+    u32::try_from(id).is_ok_and(|id| ONLY.contains(&id))
 }
 
 pub fn clock_gettime(current: &Current, clock: i32, to: u64) -> Result<u64, Errno> {
-    user::write(to, &TimeSpec::from_ns(Clock::of(clock)?.now_ns(current)))?;
+    user::write(to, &TimeSpec::from_ns(AnyClock::of(current, clock)?.now_ns()?))?;
     Ok(0)
 }
 
-pub fn clock_getres(_: &Current, clock: i32, to: u64) -> Result<u64, Errno> {
-    Clock::of(clock)?;
+pub fn clock_getres(current: &Current, clock: i32, to: u64) -> Result<u64, Errno> {
+    AnyClock::of(current, clock)?;
     user::write_if_wanted(to, &TimeSpec::from_ns(1))?;
     Ok(0)
 }
 
+/// Sets the time of day.
+///
+/// # Errors
+/// `EINVAL` for other clocks, and for a time before the machine was started; `EPERM` for clocks of CPU time.
+pub fn clock_settime(current: &Current, id: i32, from: u64) -> Result<u64, Errno> {
+    match AnyClock::of(current, id)? {
+        AnyClock::Wall(Clock::Realtime) if id == linux::CLOCK_REALTIME as i32 => {}
+        AnyClock::Wall(_) => return Err(Errno::EINVAL),
+        AnyClock::Cpu(_) => return Err(Errno::EPERM),
+    }
+    set_time_of_day(user::read::<TimeSpec>(from)?.to_ns()?)
+}
+
+fn set_time_of_day(ns: u64) -> Result<u64, Errno> {
+    // As on Linux: at most 30 years before the end of what 64 bits can say.
+    const LATEST: u64 = i64::MAX as u64 - 30 * 365 * 24 * 3600 * SECOND_NS;
+    if ns < Clock::Monotonic.now_ns() || ns > LATEST {
+        return Err(Errno::EINVAL);
+    }
+    clock::set_realtime(ns);
+    Ok(0)
+}
+
+/// The time zone is taken and forgotten: it has no meaning for the kernel.
+pub fn settimeofday(_: &Current, time: u64, zone: u64) -> Result<u64, Errno> {
+    let time = if time == 0 { None } else { Some(user::read::<TimeVal>(time)?.to_ns()?) };
+    if zone != 0 {
+        let [minutes_west, _]: [i32; 2] = user::read(zone)?;
+        if minutes_west.unsigned_abs() > 15 * 60 {
+            return Err(Errno::EINVAL);
+        }
+    }
+    time.map_or(Ok(0), set_time_of_day)
+}
+
 pub fn gettimeofday(_: &Current, time: u64, zone: u64) -> Result<u64, Errno> {
-    let ns = clock::realtime_ns();
-    let now = TimeVal { seconds: (ns / SECOND_NS) as i64, microseconds: (ns % SECOND_NS / 1000) as i64 };
-    user::write_if_wanted(time, &now)?;
+    user::write_if_wanted(time, &TimeVal::from_ns(clock::realtime_ns()))?;
     // `struct timezone`: UTC.
     user::write_if_wanted(zone, &[0_u32; 2])?;
     Ok(0)
@@ -171,12 +231,37 @@ pub fn clock_nanosleep(
     time: u64,
     remaining: u64,
 ) -> Result<u64, Errno> {
-    let clock = Clock::to_sleep_on(clock)?;
+    let clock = AnyClock::to_sleep_on(current, clock)?;
     let time: TimeSpec = user::read(time)?;
-    if flags & linux::TIMER_ABSTIME == 0 {
-        return sleep(current, time, remaining);
+    let absolute = flags & linux::TIMER_ABSTIME != 0;
+    match clock {
+        AnyClock::Cpu(clock) => sleep_on_cpu_clock(current, &clock, time, absolute, remaining),
+        AnyClock::Wall(_) if !absolute => sleep(current, time, remaining),
+        AnyClock::Wall(clock) if sleep_until(current, clock.deadline(time)?) => Ok(0),
+        AnyClock::Wall(_) => Err(Errno::RESTART_NO_HANDLER),
     }
-    if sleep_until(current, clock.deadline(time)?) { Ok(0) } else { Err(Errno::RESTART_NO_HANDLER) }
+}
+
+/// As [`sleep`], until `clock` has advanced by `time`, or shows it.
+fn sleep_on_cpu_clock(
+    current: &Current,
+    clock: &CpuClock,
+    time: TimeSpec,
+    absolute: bool,
+    remaining: u64,
+) -> Result<u64, Errno> {
+    let resumed = current.task.signals.take_deadline().map(|target| target.as_ticks());
+    let now = || clock.read().map_or(0, |reading| reading.ns);
+    let time = time.to_ns()?;
+    let target = if absolute { time } else { resumed.unwrap_or_else(|| now().saturating_add(time)) };
+    if cpu_clock::sleep_until(current, clock, target)? {
+        return Ok(0);
+    }
+    if !absolute {
+        user::write_if_wanted(remaining, &TimeSpec::from_ns(target.saturating_sub(now())))?;
+        current.task.signals.note_deadline(Instant::from_ticks(target));
+    }
+    Err(Errno::RESTART_NO_HANDLER)
 }
 
 /// Sleeps for `time`. When a handler interrupts it, the time that was left is written to `remaining`; when a signal comes
@@ -185,7 +270,7 @@ fn sleep(current: &Current, time: TimeSpec, remaining: u64) -> Result<u64, Errno
     let resumed = current.task.signals.take_deadline();
     let deadline = time.to_deadline()?;
     let deadline = resumed.unwrap_or(deadline);
-    if sleep_until(current, deadline) {
+    if sleep_until(current, Deadline::At(deadline)) {
         return Ok(0);
     }
     let left = deadline.as_ticks().saturating_sub(arch::time::now().as_ticks());
@@ -195,43 +280,7 @@ fn sleep(current: &Current, time: TimeSpec, remaining: u64) -> Result<u64, Errno
 }
 
 /// False when a signal came first.
-fn sleep_until(current: &Current, deadline: Instant) -> bool {
-    let Err(woken) = current.sleep_until(Some(deadline), || None::<Infallible>);
+fn sleep_until(current: &Current, deadline: Deadline) -> bool {
+    let Err(woken) = current.sleep_until_deadline(Some(deadline), || None::<Infallible>);
     woken == Woken::ByDeadline
-}
-
-/// `struct tms`, in ticks. All time is booked as user time.
-#[derive(FromBytes, IntoBytes, Immutable)]
-#[repr(C)]
-struct Times {
-    user: u64,
-    system: u64,
-    children_user: u64,
-    children_system: u64,
-}
-
-pub fn times(current: &Current, to: u64) -> Result<u64, Errno> {
-    let process = &current.task.process;
-    let times = Times {
-        user: process.cpu_time().as_ticks() / TICK_NS,
-        system: 0,
-        children_user: process.children_ns.load(Relaxed) / TICK_NS,
-        children_system: 0,
-    };
-    user::write_if_wanted(to, &times)?;
-    Ok(arch::time::now().as_ticks() / TICK_NS)
-}
-
-pub fn getrusage(current: &Current, who: i32, to: u64) -> Result<u64, Errno> {
-    const SELF: i32 = linux::RUSAGE_SELF as i32;
-    const THREAD: i32 = linux::RUSAGE_THREAD as i32;
-    let process = &current.task.process;
-    let cpu_time = match who {
-        SELF => process.cpu_time(),
-        THREAD => cpus::cpu_time(&current.thread),
-        linux::RUSAGE_CHILDREN => Duration::from_ticks(process.children_ns.load(Relaxed)),
-        _ => return Err(Errno::EINVAL),
-    };
-    user::write(to, &ResourceUsage::of(cpu_time))?;
-    Ok(0)
 }

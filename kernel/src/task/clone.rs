@@ -5,7 +5,7 @@ use super::table::{self, Admission};
 use super::{Current, Process, Scheduling, Task, image};
 use crate::errno::Errno;
 use crate::fs::{FileTable, FsContext};
-use crate::limits::Limits;
+use crate::limits::{Limit, Limits};
 use crate::signal::{ProcessSignals, ThreadSignals};
 use crate::{cpus, user};
 use alloc::{boxed::Box, sync::Arc, sync::Weak, vec::Vec};
@@ -196,6 +196,9 @@ fn child_process(current: &Current, request: &CloneRequest, id: u32) -> Result<A
         parent: Arc::downgrade(&parent),
     });
     parent.children.lock().push(child.clone());
+    if child.limits.lock().get(RLIMIT_CPU)?.soft != Limit::UNLIMITED {
+        child.signals.timers.watch_cpu_limit(&child);
+    }
     Ok(child)
 }
 

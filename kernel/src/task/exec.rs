@@ -27,6 +27,7 @@ pub fn exec(
     futex::exit_robust_list(current);
 
     let old = process.space.lock().replace(image.space.clone());
+    process.dead_threads.note_peak(old.as_ref().map_or(0, |space| space.peak_resident()));
     drop((old, current.change_space(Some(image.space))));
     process.release_parent();
     {

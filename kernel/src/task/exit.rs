@@ -65,7 +65,9 @@ pub(super) fn finish(current: &Current) {
 
     let is_last = {
         let mut threads = process.threads.lock();
-        process.dead_threads_ns.fetch_add(cpus::cpu_time(&current.thread).as_ticks(), Relaxed);
+        let usage = task.usage();
+        process.dead_threads_ns.fetch_add(usage.cpu_time, Relaxed);
+        process.dead_threads.add(&usage);
         threads.retain(|other| !Arc::ptr_eq(other, task));
         threads.is_empty()
     };
@@ -81,6 +83,7 @@ pub(super) fn finish(current: &Current) {
 fn end_process(current: &Current, process: &Arc<Process>) {
     let status = *process.ending.call_once(|| ExitStatus::Exited(current.task.exit_status.load(Relaxed)));
 
+    process.signals.timers.end();
     process.release_files();
     process.release_space(current);
     process.release_parent();

@@ -14,6 +14,7 @@ mod process;
 mod run;
 mod step;
 mod table;
+mod usage;
 mod wait;
 
 pub use clone::{CloneRequest, clone, first_process};
@@ -23,6 +24,7 @@ pub use exit::{ExitStatus, exit_group, exit_thread, forget_all, kill_all};
 pub use process::{Process, ProcessId};
 pub use step::set_steps;
 pub use table::{MAX_THREADS, all as all_processes, find as find_process, find_thread, live_threads};
+pub use usage::Usage;
 pub use wait::{WaitFor, WaitOptions, wait_for_child};
 
 use crate::futex::ThreadFutex;
@@ -47,6 +49,7 @@ pub struct Task {
     attention: AtomicU32,
     exit_status: AtomicU8,
     pub futex: ThreadFutex,
+    minor_faults: AtomicU64,
     /// -20 to 19 (man 2 setpriority); kept while the thread has a policy that does not look at it.
     pub nice: AtomicI8,
     /// SCHED_RESET_ON_FORK (man 7 sched).
@@ -97,6 +100,7 @@ impl Task {
             attention: AtomicU32::new(0),
             exit_status: AtomicU8::new(0),
             futex: ThreadFutex::new(),
+            minor_faults: AtomicU64::new(0),
             nice: AtomicI8::new(scheduling.nice),
             resets_policy_on_fork: AtomicBool::new(false),
             start: Lock::new(Some(user)),

@@ -1,5 +1,6 @@
 //! A process: what its threads share.
 
+use super::usage::PastUsage;
 use super::{ExitStatus, Task, attention, table};
 use crate::cpus;
 use crate::fs::{FileTable, FsContext};
@@ -49,6 +50,9 @@ pub struct Process {
     /// CPU time of threads that ended, and of children that were reaped.
     pub dead_threads_ns: AtomicU64,
     pub children_ns: AtomicU64,
+    /// What else they have used.
+    pub dead_threads: PastUsage,
+    pub children_past: PastUsage,
 }
 
 /// What a process is called.
@@ -102,6 +106,8 @@ impl Process {
             status: Once::new(),
             dead_threads_ns: AtomicU64::new(0),
             children_ns: AtomicU64::new(0),
+            dead_threads: PastUsage::default(),
+            children_past: PastUsage::default(),
         });
         table::insert(&process);
         process

@@ -1,11 +1,10 @@
 //! Waiting for children (man 2 wait4, waitid).
 
-use super::{Current, ExitStatus, Process, ProcessId, table};
+use super::{Current, ExitStatus, Process, ProcessId, Usage, table};
 use crate::errno::Errno;
 use crate::wait::Woken;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering::Relaxed;
-use formats::Duration;
 
 /// Which children a wait is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +29,7 @@ bitflags::bitflags! {
 pub struct Ended {
     pub id: ProcessId,
     pub status: ExitStatus,
-    pub cpu_time: Duration,
+    pub usage: Usage,
 }
 
 /// Waits for a child to end and reaps it. `None` only with [`WaitOptions::NO_HANG`].
@@ -71,7 +70,7 @@ fn look(process: &Process, which: WaitFor, options: WaitOptions) -> Option<Resul
     let child =
         if options.contains(WaitOptions::NO_WAIT) { children[at].clone() } else { children.swap_remove(at) };
     drop(children);
-    let ended = Ended { id: child.id, status, cpu_time: child.cpu_time() };
+    let ended = Ended { id: child.id, status, usage: child.usage() };
     if !options.contains(WaitOptions::NO_WAIT) {
         bury(process, &child);
     }
@@ -95,4 +94,6 @@ fn bury(parent: &Process, child: &Process) {
     table::remove(child.id);
     let spent = child.cpu_time().as_ticks() + child.children_ns.load(Relaxed);
     parent.children_ns.fetch_add(spent, Relaxed);
+    parent.children_past.add(&child.usage());
+    parent.children_past.add(&child.children_usage());
 }

@@ -72,6 +72,7 @@ impl Inner {
         if resolved.is_err() {
             self.tables.prune(page, |table| gather.removed(page, table));
         }
+        self.peak = self.peak.max(self.resident);
         resolved
     }
 }

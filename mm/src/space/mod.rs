@@ -47,6 +47,8 @@ struct Inner {
     tables: Tables,
     /// Pages that have a frame.
     resident: u64,
+    /// The most that have had one at once.
+    peak: u64,
     brk: Brk,
 }
 
@@ -57,7 +59,7 @@ impl AddressSpace {
     pub fn new() -> Result<Self, OutOfMemory> {
         let tables = Tables::for_user(kernel::upper_half())?;
         let root = tables.root();
-        let inner = Inner { areas: Areas::new(), tables, resident: 0, brk: Brk::default() };
+        let inner = Inner { areas: Areas::new(), tables, resident: 0, peak: 0, brk: Brk::default() };
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         Ok(Self { id, root, cpus: ActiveCpus::new(), inner: Lock::new(inner) })
     }
@@ -103,6 +105,12 @@ impl AddressSpace {
     /// Pages that have a frame, shared ones included.
     pub fn resident(&self) -> u64 {
         self.inner.lock().resident
+    }
+
+    /// The most pages that have had a frame at once.
+    pub fn peak_resident(&self) -> u64 {
+        let inner = self.inner.lock();
+        inner.peak.max(inner.resident)
     }
 
     /// Frames that this space's page tables take.

@@ -8,7 +8,7 @@ use tests::{Require, Step, run, sequence, steps};
 use tine::{Machine, machine};
 
 /// What is compared. Programs print nothing that differs from run to run, unless they are told to be verbose.
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 29] = [
     "hello",
     "hello Tine",
     "true_program",
@@ -30,6 +30,7 @@ const COMMANDS: [&str; 28] = [
     "threads_and_futexes",
     "signals_test",
     "clock_test",
+    "timers_test",
     "poll_pipes",
     "message_storm",
     "message_storm --threads",
