@@ -1,21 +1,33 @@
-//! Deadlines of sleeping threads: one queue per CPU.
+//! Deadlines of sleeping threads and of timers that programs set: one queue per CPU.
 //!
 //! The timer interrupt itself does nothing but note that time has passed; due timers are run by [`run_due`] on the way
 //! back to user mode and from the idle loop, so that no lock of this module is ever taken in an interrupt.
 
 use crate::lock::{Lock, rank};
 use crate::{clock, cpus};
-use alloc::{collections::BTreeMap, sync::Arc};
+use alloc::{collections::BTreeMap, sync::Arc, sync::Weak};
 use arch::cpu::PerCpu;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use formats::{CpuId, Instant};
+use smallvec::SmallVec;
 use spin::Once;
 
 /// Deadline and a number that tells equal deadlines apart.
 type Key = (Instant, u64);
 
+/// What is to be told that time has passed. Called with no lock held, on a thread's way to user mode or in the idle loop.
+pub trait Alarm: Send + Sync {
+    fn ring(&self);
+}
+
+/// What happens at a deadline.
+enum Due {
+    Wake(Arc<sched::Thread>),
+    Ring(Weak<dyn Alarm>),
+}
+
 struct Queue {
-    threads: Lock<BTreeMap<Key, Arc<sched::Thread>>, { rank::TIMERS }>,
+    threads: Lock<BTreeMap<Key, Due>, { rank::TIMERS }>,
     /// The earliest deadline in nanoseconds, [`NEVER`] when there is none: read without the lock.
     earliest: AtomicU64,
     added: AtomicU64,
@@ -43,7 +55,7 @@ fn queues() -> &'static PerCpu<Queue> {
 
 impl Queue {
     /// After a change. An emptied map would keep its root, so it is replaced.
-    fn note_earliest(&self, threads: &mut BTreeMap<Key, Arc<sched::Thread>>) {
+    fn note_earliest(&self, threads: &mut BTreeMap<Key, Due>) {
         if threads.is_empty() {
             *threads = BTreeMap::new();
         }
@@ -60,12 +72,21 @@ pub struct Timer {
 
 /// Wakes `thread` at `deadline`, or a little later.
 pub fn add(deadline: Instant, thread: &Arc<sched::Thread>) -> Timer {
+    insert(deadline, Due::Wake(thread.clone()))
+}
+
+/// Rings `alarm` at `deadline`, or a little later, unless it is gone.
+pub fn add_alarm(deadline: Instant, alarm: Weak<dyn Alarm>) -> Timer {
+    insert(deadline, Due::Ring(alarm))
+}
+
+fn insert(deadline: Instant, due: Due) -> Timer {
     let cpu = arch::cpu::id();
     let queue = queues().get(cpu);
     let key = (deadline, queue.added.fetch_add(1, Relaxed));
     {
         let mut threads = queue.threads.lock();
-        threads.insert(key, thread.clone());
+        threads.insert(key, due);
         queue.note_earliest(&mut threads);
     }
     clock::arm();
@@ -93,12 +114,23 @@ pub fn run_due(now: Instant) {
     if queue.earliest.load(Relaxed) > now.as_ticks() {
         return;
     }
-    let mut threads = queue.threads.lock();
-    while let Some(first) = threads.first_entry() {
-        if first.key().0 > now {
-            break;
+    let mut alarms = SmallVec::<[Weak<dyn Alarm>; 4]>::new();
+    {
+        let mut threads = queue.threads.lock();
+        while let Some(first) = threads.first_entry() {
+            if first.key().0 > now {
+                break;
+            }
+            match first.remove() {
+                Due::Wake(thread) => {
+                    cpus::wake(&thread);
+                }
+                Due::Ring(alarm) => alarms.push(alarm),
+            }
         }
-        cpus::wake(&first.remove());
+        queue.note_earliest(&mut threads);
     }
-    queue.note_earliest(&mut threads);
+    for alarm in alarms.iter().filter_map(Weak::upgrade) {
+        alarm.ring();
+    }
 }

@@ -98,7 +98,7 @@ impl Clock {
     ///
     /// # Errors
     /// `EINVAL` for no clock and for the thread's own CPU time, `EOPNOTSUPP` for others that only tell the time.
-    fn to_sleep_on(id: i32) -> Result<Self, Errno> {
+    pub fn to_sleep_on(id: i32) -> Result<Self, Errno> {
         match Self::of(id)? {
             Self::ThreadCpu => Err(Errno::EINVAL),
             clock @ (Self::Realtime | Self::Monotonic) if !tells_the_time_only(id as u32) => Ok(clock),

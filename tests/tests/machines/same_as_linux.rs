@@ -8,7 +8,7 @@ use tests::{Require, Step, run, sequence, steps};
 use tine::{Machine, machine};
 
 /// What is compared. Programs print nothing that differs from run to run, unless they are told to be verbose.
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 30] = [
     "hello",
     "hello Tine",
     "true_program",
@@ -31,6 +31,8 @@ const COMMANDS: [&str; 28] = [
     "signals_test",
     "clock_test",
     "poll_pipes",
+    "event_polls",
+    "event_files",
     "message_storm",
     "message_storm --threads",
     "one_instruction",
