@@ -18,6 +18,8 @@ pub mod rank {
     pub const THREADS: u8 = 3;
     /// One field of a process: its files, directory, names.
     pub const PROCESS: u8 = 4;
+    /// Putting one event poll into another.
+    pub const NESTING: u8 = 5;
     /// A process's table of file descriptors.
     pub const FILE_TABLE: u8 = 6;
     /// Which CPUs come and go.
@@ -25,7 +27,9 @@ pub mod rank {
     /// The policies in force.
     pub const POLICIES: u8 = 8;
     /// What is behind descriptions: a pipe's buffer, a directory.
-    pub const FILE: u8 = 10;
+    pub const FILE: u8 = 9;
+    /// Which event polls look at a description.
+    pub const WATCHED: u8 = 10;
     /// The timers of a process.
     pub const PROCESS_TIMERS: u8 = 11;
     /// Signal actions and queues.
@@ -34,6 +38,8 @@ pub mod rank {
     pub const INTERVAL: u8 = 13;
     /// A bucket of the futex table.
     pub const FUTEX: u8 = 14;
+    /// What an event poll has found ready.
+    pub const READY: u8 = 15;
     /// A queue of waiting threads.
     pub const WAIT: u8 = 16;
     /// One CPU's queue of timers.

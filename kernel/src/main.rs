@@ -38,6 +38,7 @@ mod topology;
 mod trace;
 mod user;
 mod wait;
+mod watch;
 mod watchdog;
 
 arch::boot::entry!(start::kernel_main);

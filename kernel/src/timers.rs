@@ -129,7 +129,7 @@ pub fn add(deadline: Deadline, thread: &Arc<sched::Thread>) -> Timer {
 }
 
 /// Calls `timer` as [`add`] wakes a thread, if it is still there.
-fn call_at(deadline: Deadline, timer: Weak<dyn Expire>) -> Timer {
+pub fn call_at(deadline: Deadline, timer: Weak<dyn Expire>) -> Timer {
     insert(deadline, Action::Call(timer))
 }
 

@@ -4,9 +4,11 @@
 //! announces the sleep, looks once more, and only then gives up the CPU; whoever changes the condition wakes the
 //! queue after the change. No order of these steps loses a wake-up (the scheduler's wait state decides).
 
+use crate::fs::Readiness;
 use crate::lock::{Lock, rank};
 use crate::task::{Current, Task};
 use crate::timers::Deadline;
+use crate::watch::Watchers;
 use crate::{cpus, timers};
 use alloc::sync::Arc;
 use formats::Instant;
@@ -15,6 +17,8 @@ use smallvec::SmallVec;
 /// Threads that wait for one thing.
 pub struct WaitQueue {
     waiters: Lock<SmallVec<[Arc<sched::Thread>; 2]>, { rank::WAIT }>,
+    /// Those who are told instead of woken.
+    pub watchers: Watchers,
 }
 
 /// Why a sleep ended without its condition.
@@ -28,7 +32,7 @@ pub enum Woken {
 
 impl WaitQueue {
     pub const fn new() -> Self {
-        Self { waiters: Lock::new(SmallVec::new_const()) }
+        Self { waiters: Lock::new(SmallVec::new_const()), watchers: Watchers::new() }
     }
 
     /// Puts the current thread on the queue until the returned guard is dropped.
@@ -39,10 +43,18 @@ impl WaitQueue {
 
     /// Wakes every waiter; each looks at its condition again.
     pub fn wake_all(&self) {
-        let waiters = self.waiters.lock();
-        for thread in waiters.iter() {
-            cpus::wake(thread);
+        self.wake_for(Readiness::all());
+    }
+
+    /// As [`Self::wake_all`], for waiters that sleep for `what`: watchers who want something else are not told.
+    pub fn wake_for(&self, what: Readiness) {
+        {
+            let waiters = self.waiters.lock();
+            for thread in waiters.iter() {
+                cpus::wake(thread);
+            }
         }
+        self.watchers.tell(what);
     }
 
     /// Waits on this queue alone until `ready` answers, a signal comes, or `deadline` passes.

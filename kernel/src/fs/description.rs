@@ -1,11 +1,12 @@
 //! Open file descriptions (man 2 open): what descriptors refer to, shared by `dup` and `fork`.
 
+use super::epoll::Item;
 use super::file::Seeking;
 use super::{Dentry, File, Kind, OpenDirectory, Request, UserBuffer};
 use crate::errno::Errno;
 use crate::lock::{Lock, rank};
 use crate::task::Current;
-use alloc::sync::Arc;
+use alloc::{sync::Arc, sync::Weak, vec::Vec};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use linux_raw_sys::general::*;
 
@@ -30,6 +31,8 @@ pub struct Description {
     /// The next byte to read or write, where seeking is possible. Held while the transfer lasts, so that several threads'
     /// transfers follow each other (man 2 read, POSIX.1-2017 2.9.7).
     offset: Lock<u64, { rank::DESCRIPTION }>,
+    /// The event polls that it is in.
+    watched_by: Lock<Vec<Weak<Item>>, { rank::WATCHED }>,
 }
 
 impl Description {
@@ -76,7 +79,13 @@ impl Description {
             return Err(Errno::ENOMEM);
         }
         LIVE.fetch_add(1, Relaxed);
-        Ok(Arc::new(Self { file, dentry, flags: AtomicU32::new(flags), offset: Lock::new(0) }))
+        Ok(Arc::new(Self {
+            file,
+            dentry,
+            flags: AtomicU32::new(flags),
+            offset: Lock::new(0),
+            watched_by: Lock::new(Vec::new()),
+        }))
     }
 
     /// What is open.
@@ -118,6 +127,21 @@ impl Description {
 
     pub fn is_writable(&self) -> bool {
         !self.is_path_only() && matches!(self.flags() & O_ACCMODE, O_WRONLY | O_RDWR)
+    }
+
+    /// Notes an event poll's item, which is told when the last descriptor is closed.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(super) fn watched_by(&self, item: Weak<Item>) -> Result<(), Errno> {
+        let mut items = self.watched_by.lock();
+        items.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        items.push(item);
+        Ok(())
+    }
+
+    pub(super) fn unwatched_by(&self, item: &Weak<Item>) {
+        self.watched_by.lock().retain(|other| !other.ptr_eq(item));
     }
 
     /// The pages to map (man 2 mmap); `None`: it cannot be mapped.
@@ -242,6 +266,9 @@ impl Description {
 
 impl Drop for Description {
     fn drop(&mut self) {
+        for item in core::mem::take(self.watched_by.get_mut()).iter().filter_map(Weak::upgrade) {
+            item.close(self);
+        }
         LIVE.fetch_sub(1, Relaxed);
     }
 }

@@ -26,9 +26,12 @@ impl EventCounter {
     }
 
     /// Runs `attempt` on the count until it answers, sleeping in between.
+    ///
+    /// Who waits for `then` is woken afterwards.
     fn attempt(
         &self,
         request: &Request<'_>,
+        then: Readiness,
         mut attempt: impl FnMut(&mut u64) -> Option<u64>,
     ) -> Result<u64, Errno> {
         let mut ready = || attempt(&mut self.count.lock());
@@ -38,7 +41,7 @@ impl EventCounter {
             self.changed.wait(request.current, None, ready).map_err(|_| Errno::RESTART)
         };
         if outcome.is_ok() {
-            self.changed.wake_all();
+            self.changed.wake_for(then);
         }
         outcome
     }
@@ -53,7 +56,7 @@ impl File for EventCounter {
         if to.remaining() < size_of::<u64>() {
             return Err(Errno::EINVAL);
         }
-        let value = self.attempt(request, |count| match *count {
+        let value = self.attempt(request, Readiness::WRITABLE, |count| match *count {
             0 => None,
             _ if self.semaphore => {
                 *count -= 1;
@@ -74,7 +77,7 @@ impl File for EventCounter {
         if value > LARGEST {
             return Err(Errno::EINVAL);
         }
-        self.attempt(request, |count| {
+        self.attempt(request, Readiness::READABLE, |count| {
             *count = count.checked_add(value).filter(|sum| *sum <= LARGEST)?;
             Some(value)
         })?;

@@ -52,7 +52,7 @@ pub enum Seeking {
 ///
 /// Reading and writing move at most what the buffer takes or holds and say how much it was. An operation that sleeps
 /// returns `RESTART` when a signal comes before it has moved anything.
-pub trait File: Send + Sync {
+pub trait File: core::any::Any + Send + Sync {
     fn metadata(&self) -> Metadata;
 
     fn seeking(&self) -> Seeking {

@@ -13,18 +13,22 @@ mod dentry;
 mod description;
 mod dev;
 mod directory;
+mod epoll;
 mod event_counter;
 mod file;
 mod initramfs;
 mod inode;
 mod pipe;
 mod proc;
+mod process_file;
 mod program;
 mod ring;
+mod signal_file;
 mod socket_pair;
 mod sys;
 mod table;
 mod text;
+mod timer_file;
 
 pub use buffer::UserBuffer;
 pub use context::FsContext;
@@ -32,14 +36,18 @@ pub use dentry::{Dentry, LastLink};
 pub use description::{Description, live_descriptions};
 pub use dev::random;
 pub use directory::OpenDirectory;
+pub use epoll::{Epoll, Trigger};
 pub use event_counter::EventCounter;
 pub use file::{File, Readiness, Request, Seeking};
 pub use initramfs::trim;
 pub use inode::{DeviceId, Entry, Inode, Kind, Metadata};
 pub use pipe::{Pipe, pipe};
+pub use process_file::ProcessFile;
 pub use program::{Program, open_program};
+pub use signal_file::{SignalFile, signal_arrived};
 pub use socket_pair::{Bounds, Socket, socket_pair};
 pub use table::{FileTable, MAX_DESCRIPTORS};
+pub use timer_file::TimerFile;
 
 use crate::errno::Errno;
 use alloc::sync::Arc;
@@ -56,6 +64,12 @@ pub fn init(archive: &'static [u8]) {
         root.insert("sys", sys::directory());
         Dentry::root(root.build())
     });
+}
+
+/// What `description` has open, if that is a `T`.
+pub fn downcast<T: File>(description: &Description) -> Option<&T> {
+    let file: &dyn core::any::Any = &**description.file();
+    file.downcast_ref()
 }
 
 /// The root directory.

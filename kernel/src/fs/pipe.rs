@@ -90,7 +90,7 @@ impl Pipe {
         let is_full = state.ring.room() < PIPE_BUF;
         drop(state);
         if was_full && !is_full {
-            self.writable.wake_all();
+            self.writable.wake_for(Readiness::WRITABLE);
         }
         Ok(Attempt::Moved(count))
     }
@@ -107,7 +107,10 @@ impl Pipe {
         let count = state.ring.fill_from(from)?;
         drop(state);
         if was_empty && count > 0 {
-            self.readable.wake_all();
+            self.readable.wake_for(Readiness::READABLE);
+        } else {
+            // Edge-triggered event polls hear of each write.
+            self.readable.watchers.tell(Readiness::READABLE);
         }
         Ok(Attempt::Moved(count))
     }

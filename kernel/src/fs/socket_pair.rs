@@ -129,7 +129,7 @@ impl Socket {
             if !state.messages.is_empty() {
                 let count = state.take(to, self.bounds, peek)?;
                 drop(state);
-                channel.writable.wake_all();
+                channel.writable.wake_for(Readiness::WRITABLE);
                 return Ok(count);
             }
             let has_ended = state.is_readable();
@@ -201,7 +201,7 @@ impl Socket {
         state.bytes += count;
         state.messages.push_back(message);
         drop(state);
-        channel.readable.wake_all();
+        channel.readable.wake_for(Readiness::READABLE);
         Ok(count)
     }
 

@@ -81,7 +81,7 @@ impl<G: Fn() -> Result<Vec<u8>, Errno> + Send + Sync> OpenText<G> {
     }
 }
 
-impl<G: Fn() -> Result<Vec<u8>, Errno> + Send + Sync> File for OpenText<G> {
+impl<G: Fn() -> Result<Vec<u8>, Errno> + Send + Sync + 'static> File for OpenText<G> {
     fn metadata(&self) -> Metadata {
         self.text.metadata
     }

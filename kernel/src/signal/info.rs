@@ -12,11 +12,11 @@ const PAYLOAD: usize = linux::SI_MAX_SIZE as usize - 2 * size_of::<u64>();
 #[derive(Clone, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
 pub struct SigInfo {
-    signal: i32,
-    error: i32,
-    code: i32,
+    pub(super) signal: i32,
+    pub(super) error: i32,
+    pub(super) code: i32,
     pad: i32,
-    payload: [u8; PAYLOAD],
+    pub(super) payload: [u8; PAYLOAD],
 }
 
 const _: () = assert!(size_of::<SigInfo>() == linux::SI_MAX_SIZE as usize);

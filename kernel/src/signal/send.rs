@@ -35,6 +35,7 @@ pub fn send_to_process(process: &Process, info: SigInfo) -> Result<(), Errno> {
         return Ok(());
     }
     process.signals.pending.add(info)?;
+    crate::fs::signal_arrived();
     notify_one_thread(process, signal);
     Ok(())
 }
@@ -54,6 +55,7 @@ pub fn send_to_thread(task: &Task, info: SigInfo) -> Result<(), Errno> {
         return Ok(());
     }
     task.signals.pending.add(info)?;
+    crate::fs::signal_arrived();
     if task.signals.is_open_to(signal) {
         task.demand_attention(attention::SIGNAL);
     }

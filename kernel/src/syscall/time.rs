@@ -89,7 +89,8 @@ pub enum Clock {
 }
 
 impl Clock {
-    fn now_ns(self) -> u64 {
+    /// What it shows, in nanoseconds.
+    pub fn now_ns(self) -> u64 {
         match self {
             Self::Realtime => clock::realtime_ns(),
             Self::Monotonic => arch::time::now().as_ticks(),

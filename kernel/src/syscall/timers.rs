@@ -25,17 +25,19 @@ struct Event {
 /// `struct itimerspec`.
 #[derive(FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
-struct TimerSpec {
+pub struct TimerSpec {
     interval: TimeSpec,
     next: TimeSpec,
 }
 
 impl TimerSpec {
-    fn of(setting: Setting) -> Self {
+    pub fn of(setting: Setting) -> Self {
         Self { interval: TimeSpec::from_ns(setting.interval), next: TimeSpec::from_ns(setting.next) }
     }
 
-    fn setting(self) -> Result<Setting, Errno> {
+    /// # Errors
+    /// As [`TimeSpec::to_ns`].
+    pub fn setting(self) -> Result<Setting, Errno> {
         Ok(Setting { next: self.next.to_ns()?, interval: self.interval.to_ns()? })
     }
 }

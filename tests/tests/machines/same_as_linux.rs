@@ -8,7 +8,7 @@ use tests::{Require, Step, run, sequence, steps};
 use tine::{Machine, machine};
 
 /// What is compared. Programs print nothing that differs from run to run, unless they are told to be verbose.
-const COMMANDS: [&str; 29] = [
+const COMMANDS: [&str; 31] = [
     "hello",
     "hello Tine",
     "true_program",
@@ -32,6 +32,8 @@ const COMMANDS: [&str; 29] = [
     "clock_test",
     "timers_test",
     "poll_pipes",
+    "event_polls",
+    "event_files",
     "message_storm",
     "message_storm --threads",
     "one_instruction",

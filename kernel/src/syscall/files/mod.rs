@@ -1,7 +1,9 @@
 //! System calls on files. What files are is [`crate::fs`]; here are the manual's functions, flags and structures.
 
+mod anonymous;
 mod descriptors;
 mod directories;
+mod epoll;
 mod names;
 mod open;
 mod pipe;
@@ -11,8 +13,12 @@ mod socket;
 mod stat;
 mod transfer;
 
+pub use anonymous::{
+    pidfd_open, pidfd_send_signal, signalfd, signalfd4, timerfd_create, timerfd_gettime, timerfd_settime,
+};
 pub use descriptors::{close, close_range, dup, dup2, dup3, fcntl, ioctl};
 pub use directories::{chdir, fchdir, getcwd, getdents64, umask};
+pub use epoll::{epoll_create, epoll_create1, epoll_ctl, epoll_pwait, epoll_pwait2, epoll_wait};
 pub use names::{
     link, linkat, mkdir, mkdirat, rename, renameat, renameat2, rmdir, symlink, symlinkat, unlink, unlinkat,
 };
