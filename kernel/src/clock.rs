@@ -241,5 +241,10 @@ pub fn overdue(now: Instant, bound: Duration) -> Option<(CpuId, Instant)> {
 
 /// The time as programs see it, in nanoseconds since 1970: what the battery-backed clock said at boot, and our clock since.
 pub fn realtime_ns() -> u64 {
-    clocks().epoch_ns + arch::time::now().as_ticks()
+    epoch_ns() + arch::time::now().as_ticks()
+}
+
+/// When our clock was 0, in nanoseconds since 1970.
+pub fn epoch_ns() -> u64 {
+    clocks().epoch_ns
 }

@@ -37,7 +37,7 @@ pub use file::{File, Readiness, Request, Seeking};
 pub use initramfs::trim;
 pub use inode::{DeviceId, Entry, Inode, Kind, Metadata};
 pub use pipe::{Pipe, pipe};
-pub use program::{Program, open_program};
+pub use program::Program;
 pub use socket_pair::{Bounds, Socket, socket_pair};
 pub use table::{FileTable, MAX_DESCRIPTORS};
 
