@@ -204,9 +204,9 @@ fn map_segment(
         let offset = segment.p_offset & !(PAGE - 1);
         let place = Place::Fixed(VirtAddr::new(first_page));
         space.map(MapRequest::object(place, zero_page - first_page, prot, file.object.clone(), offset))?;
-        // What follows the file's bytes in the last page belongs to the zeroes.
-        let tail = (zero_page - file_end).min(end - file_end) as usize;
-        if tail > 0 && prot.contains(Prot::WRITE) {
+        // Where zeroes follow, they follow up to the page's end: the dynamic linker uses what is left of its last page.
+        let tail = (zero_page - file_end) as usize;
+        if end > file_end && prot.contains(Prot::WRITE) {
             space.write(VirtAddr::new(file_end), &[0; PAGE as usize][..tail])?;
         }
     }
