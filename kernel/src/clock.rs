@@ -7,7 +7,7 @@
 
 use crate::options::Options;
 use crate::timers::{self, NEVER};
-use crate::{cpus, watchdog};
+use crate::{cpus, vdso, watchdog};
 use arch::cpu::PerCpu;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use formats::{CpuId, Duration, Instant};
@@ -255,5 +255,6 @@ pub fn epoch_ns() -> u64 {
 /// Sets the time of day to `ns` after 1970, which is not before boot, and makes all who wait for one look again.
 pub fn set_realtime(ns: u64) {
     clocks().epoch_ns.store(ns.saturating_sub(arch::time::now().as_ticks()), SeqCst);
+    vdso::update_clocks();
     timers::time_of_day_was_set();
 }

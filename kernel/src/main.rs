@@ -37,6 +37,7 @@ mod timers;
 mod topology;
 mod trace;
 mod user;
+mod vdso;
 mod wait;
 mod watch;
 mod watchdog;

@@ -36,6 +36,8 @@ pub struct Options {
     pub topology: Option<(u32, u32, u32)>,
     /// The first program.
     pub init: String,
+    /// What it is told to be called, as `argv[0]`; `None`: its path.
+    pub init_name: Option<String>,
     pub arguments: Vec<String>,
 }
 
@@ -60,6 +62,7 @@ impl Default for Options {
             x2apic: true,
             topology: None,
             init: String::from("/bin/fork_spin_stress"),
+            init_name: None,
             arguments: Vec::new(),
         }
     }
@@ -107,6 +110,7 @@ impl Options {
             "x2apic" => self.x2apic = switch(key, value)?,
             "topology" => self.topology = Some(topology(value)?),
             "init" => self.init = String::from(value),
+            "init.name" => self.init_name = Some(String::from(value)),
             _ => return Err(format!("there is no option `{key}`")),
         }
         Ok(())

@@ -15,7 +15,11 @@ use spin::Once;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the first program finds in its environment.
-const ENVIRONMENT: [&str; 3] = ["PATH=/bin", "HOME=/", "TINE_RESULTS=/dev/results"];
+const ENVIRONMENT: [&str; 3] = [
+    "PATH=/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin",
+    "HOME=/",
+    "TINE_RESULTS=/dev/results",
+];
 
 pub struct Run {
     /// The first process, until its end is being reported.
@@ -54,7 +58,8 @@ impl Run {
             SABOTAGE.call_once(|| sabotage);
         }
         let before = leaks::count();
-        let words = [options.init.clone()].into_iter().chain(options.arguments.iter().cloned());
+        let name = options.init_name.as_ref().unwrap_or(&options.init).clone();
+        let words = [name].into_iter().chain(options.arguments.iter().cloned());
         let arguments = words.map(String::into_bytes).collect();
         let environment = ENVIRONMENT.iter().map(|word| word.as_bytes().to_vec()).collect();
         let started = arch::time::now();

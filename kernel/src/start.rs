@@ -2,7 +2,7 @@
 
 use crate::options::Options;
 use crate::run::Run;
-use crate::{clock, console, cpus, early, fs, interrupts, symbols, timers, topology, trace, watchdog};
+use crate::{clock, console, cpus, early, fs, interrupts, symbols, timers, topology, trace, vdso, watchdog};
 use alloc::{string::String, string::ToString, vec::Vec};
 use arch::boot::BootInfo;
 use core::fmt::Display;
@@ -27,6 +27,8 @@ pub fn kernel_main(info: &'static BootInfo) -> ! {
     clock::init(&options, possible);
     timers::init(possible);
     watchdog::init();
+    vdso::init().unwrap_or_else(|why| refuse(&why));
+    vdso::init_this_cpu(CpuId(0));
     fs::init(archive(info).unwrap_or_else(|why| refuse(&why)));
 
     let reports = early::start_others(info, &machine, other_main).unwrap_or_else(|why| refuse(&why));
@@ -59,6 +61,7 @@ pub fn kernel_main(info: &'static BootInfo) -> ! {
 /// Where the other CPUs start.
 fn other_main(cpu: CpuId) -> ! {
     early::start_other(cpu);
+    vdso::init_this_cpu(cpu);
     arch::apic::init_this_cpu();
     arch::time::init_this_cpu();
     cpus::idle(|| {})

@@ -84,8 +84,9 @@ pub fn read_path(from: u64) -> Result<String, Errno> {
 
 /// Reads a null-terminated array of strings, such as `argv`; null means empty, as on Linux.
 ///
-/// `budget` is the space left for strings and pointers and shrinks; exceeding it is E2BIG (man 2 execve).
-pub fn read_strings(from: u64, budget: &mut usize) -> Result<Vec<Vec<u8>>, Errno> {
+/// `longest` bounds one string, terminator included. `budget` is the space left for strings and pointers and shrinks; exceeding
+/// either is E2BIG (man 2 execve).
+pub fn read_strings(from: u64, longest: usize, budget: &mut usize) -> Result<Vec<Vec<u8>>, Errno> {
     let mut strings = Vec::new();
     if from == 0 {
         return Ok(strings);
@@ -96,7 +97,7 @@ pub fn read_strings(from: u64, budget: &mut usize) -> Result<Vec<Vec<u8>>, Errno
         if pointer == 0 {
             return Ok(strings);
         }
-        let string = read_string(pointer, *budget, Errno::E2BIG)?;
+        let string = read_string(pointer, longest.min(*budget), Errno::E2BIG)?;
         let used = string.len() + 1 + size_of::<u64>();
         *budget = budget.checked_sub(used).ok_or(Errno::E2BIG)?;
         strings.push(string);

@@ -7,6 +7,8 @@ mod control;
 #[cfg(target_os = "none")]
 mod features;
 pub(crate) mod local;
+#[cfg(target_os = "none")]
+mod number;
 mod per_cpu;
 
 #[cfg(target_os = "none")]
@@ -15,6 +17,8 @@ pub use features::{Features, features, hwcap, hwcap2};
 pub use local::pretend_to_be;
 #[cfg(target_os = "none")]
 pub use local::{ExceptionStacks, prepare, set_exception_stacks};
+#[cfg(target_os = "none")]
+pub use number::{NumberedBy, numbered_by, set_number};
 pub use per_cpu::PerCpu;
 
 use formats::CpuId;

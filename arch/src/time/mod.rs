@@ -95,6 +95,12 @@ pub unsafe fn init(
     Ok(())
 }
 
+/// What makes the clock out of the time-stamp counter, for programs that do it themselves: the counter when the clock was 0, and
+/// nanoseconds per tick with 32 fractional bits.
+pub fn parameters() -> (u64, u64) {
+    (ENTERED.load(Relaxed), NANOSECONDS.load(Relaxed))
+}
+
 /// What the clock was calibrated against; empty before [`init`].
 pub fn source() -> &'static str {
     CALIBRATED.get().map_or("", |calibrated| calibrated.source)

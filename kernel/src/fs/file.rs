@@ -74,11 +74,6 @@ pub trait File: core::any::Any + Send + Sync {
         let _ = current;
     }
 
-    /// All of the content, if it lies in memory for good.
-    fn bytes(&self) -> Option<&'static [u8]> {
-        None
-    }
-
     /// What a reader or writer would not have to wait for. A file that never blocks is always ready.
     fn readiness(&self) -> Readiness {
         Readiness::READABLE | Readiness::WRITABLE

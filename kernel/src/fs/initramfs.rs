@@ -139,10 +139,6 @@ impl File for ArchiveFile {
         to.fill(start.and_then(|start| self.bytes.get(start..)).unwrap_or_default())
     }
 
-    fn bytes(&self) -> Option<&'static [u8]> {
-        Some(self.bytes)
-    }
-
     fn object(&self) -> Option<Arc<Object>> {
         Some(self.object.clone())
     }

@@ -43,7 +43,7 @@ pub use initramfs::trim;
 pub use inode::{DeviceId, Entry, Inode, Kind, Metadata};
 pub use pipe::{Pipe, pipe};
 pub use process_file::ProcessFile;
-pub use program::{Program, open_program};
+pub use program::Program;
 pub use signal_file::{SignalFile, signal_arrived};
 pub use socket_pair::{Bounds, Socket, socket_pair};
 pub use table::{FileTable, MAX_DESCRIPTORS};

@@ -3,6 +3,7 @@
 //! Each call is a function of the current thread and its arguments in one of the modules here, named as in section 2 of
 //! the manual. A call that Tine does not have is `ENOSYS`, and counted.
 
+mod exec;
 mod files;
 mod identity;
 mod limits;
@@ -107,7 +108,7 @@ fn call(current: &Current, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
         __NR_clone => process::clone(current, a, b, c, d, e),
         __NR_fork => process::fork(current),
         __NR_vfork => process::vfork(current),
-        __NR_execve => process::execve(current, a, b, c),
+        __NR_execve => exec::execve(current, a, b, c),
         __NR_exit => process::exit(current, a as i32),
         __NR_wait4 => process::wait4(current, a as i32, b, c as u32, d),
         __NR_kill => signals::kill(current, a as i32, b as u32),
@@ -218,6 +219,7 @@ fn call(current: &Current, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
         __NR_getcpu => scheduling::getcpu(current, a, b),
         __NR_renameat2 => files::renameat2(current, a as i32, b, c as i32, d, e as u32),
         __NR_getrandom => system::getrandom(current, a, b as usize, c as u32),
+        __NR_execveat => exec::execveat(current, a as i32, b, c, d, e as u32),
         __NR_membarrier => system::membarrier(current, a as u32, b as u32),
         __NR_mlock2 => memory::mlock2(current, a, b, c as u32),
         __NR_statx => files::statx(current, a as i32, b, c as u32, d as u32, e),

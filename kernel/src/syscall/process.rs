@@ -8,10 +8,6 @@ use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// The largest `argv` and `envp` together, pointers included: Linux's quarter of the default 8 MiB stack
-/// (man 2 execve).
-const ARGUMENT_SPACE: usize = 2 << 20;
-
 pub fn exit(current: &Current, status: i32) -> Result<u64, Errno> {
     task::exit_thread(current, status as u8);
     Ok(0)
@@ -106,15 +102,6 @@ pub fn clone3(current: &Current, args: u64, size: usize) -> Result<u64, Errno> {
 
 fn start(current: &Current, request: CloneRequest) -> Result<u64, Errno> {
     task::clone(current, &request).map(u64::from)
-}
-
-pub fn execve(current: &Current, path: u64, arguments: u64, environment: u64) -> Result<u64, Errno> {
-    let path = user::read_path(path)?;
-    let mut budget = ARGUMENT_SPACE;
-    let arguments = user::read_strings(arguments, &mut budget)?;
-    let environment = user::read_strings(environment, &mut budget)?;
-    task::exec(current, &path, arguments, environment)?;
-    Err(Errno::KEEP_REGISTERS)
 }
 
 /// `struct rusage` (man 2 getrusage). What is not kept is 0, as man 2 getrusage allows.

@@ -16,10 +16,10 @@ pub fn sched_yield(current: &Current) -> Result<u64, Errno> {
     Ok(0)
 }
 
-/// There is one memory node.
 pub fn getcpu(_: &Current, cpu: u64, node: u64) -> Result<u64, Errno> {
-    user::write_if_wanted(cpu, &arch::cpu::id().0)?;
-    user::write_if_wanted(node, &0_u32)?;
+    let here = arch::cpu::id();
+    user::write_if_wanted(cpu, &here.0)?;
+    user::write_if_wanted(node, &cpus::topology().place(here).node)?;
     Ok(0)
 }
 

@@ -4,11 +4,11 @@ use super::process::{Identity, NewProcess};
 use super::table::{self, Admission};
 use super::{Current, Process, Scheduling, Task, image};
 use crate::errno::Errno;
-use crate::fs::{FileTable, FsContext};
+use crate::fs::{self, FileTable, FsContext};
 use crate::limits::{Limit, Limits};
 use crate::signal::{ProcessSignals, ThreadSignals};
 use crate::{cpus, user};
-use alloc::{boxed::Box, sync::Arc, sync::Weak, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, sync::Weak, vec::Vec};
 use arch::user::{USER_END, UserContext};
 use core::sync::atomic::Ordering::*;
 use formats::{CpuSet, ThreadId};
@@ -217,6 +217,28 @@ fn wait_for_release(current: &Current, child: &Process) {
     let _ = current.sleep_unless_killed(|| child.has_released.load(SeqCst).then_some(()));
 }
 
+/// Makes the thread with number `id` in which the caller's process goes on after an exec: with the caller's signals and its
+/// place in the scheduler, but not started.
+pub(super) fn heir(
+    current: &Current,
+    id: ThreadId,
+    user: Box<UserContext>,
+) -> Result<Arc<sched::Thread>, Errno> {
+    let task = &current.task;
+    let admission = Admission::request().ok_or(Errno::EAGAIN)?;
+    let scheduling = Scheduling {
+        affinity: current.thread.affinity(),
+        policy: current.thread.policy(),
+        nice: task.nice.load(Relaxed),
+    };
+    let signals = task.signals.fork_copy();
+    let heir = Task::spawn(id, &task.process, admission, signals, user, scheduling, task.id)?;
+    if let Some(heir) = Task::of(&heir) {
+        heir.resets_policy_on_fork.store(task.resets_policy_on_fork.load(Relaxed), Relaxed);
+    }
+    Ok(heir)
+}
+
 /// Makes the first process, running `program`.
 pub fn first_process(
     program: &str,
@@ -226,7 +248,16 @@ pub fn first_process(
     let admission = Admission::request().ok_or(Errno::EAGAIN)?;
     let id = table::next_id();
     let context = FsContext::new();
-    let image = image::load(program, &context, &arguments, &environment)?;
+    let limits = Limits::new();
+    let request = image::Request {
+        program: fs::lookup(program, &context)?,
+        path: String::from(program),
+        path_vanishes: false,
+        arguments,
+        environment,
+        stack_limit: limits.get(RLIMIT_STACK)?.soft,
+    };
+    let image = image::load(request, &context)?;
     let process = Process::new(NewProcess {
         id,
         space: image.space,
@@ -238,7 +269,7 @@ pub fn first_process(
             command_line: image.command_line,
         },
         signals: ProcessSignals::new(),
-        limits: Limits::new(),
+        limits,
         group: id,
         session: id,
         exit_signal: 0,

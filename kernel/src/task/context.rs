@@ -78,6 +78,8 @@ pub struct Current {
     /// Something is still to be noted, or a storm to be made, when it enters user mode.
     is_new: Cell<bool>,
     pub(super) steps: Steps,
+    /// The thread in which the process goes on when this one has ended: see [`super::exec`].
+    pub(super) heir: RefCell<Option<Arc<sched::Thread>>>,
 }
 
 impl Current {
@@ -93,6 +95,7 @@ impl Current {
             progressed: Cell::new(false),
             is_new: Cell::new(true),
             steps: Steps::none(),
+            heir: RefCell::new(None),
         };
         current.begin_steps();
         let _off = interrupts::off();

@@ -1,46 +1,57 @@
 //! Replacing the image of a process (man 2 execve).
 
-use super::{Current, attention, image};
+use super::image::{self, Request};
+use super::{Current, ExitStatus, attention, exit_group};
 use crate::errno::Errno;
 use crate::{futex, trace};
-use alloc::vec::Vec;
+use alloc::boxed::Box;
 use arch::user::UserContext;
 use core::sync::atomic::Ordering::Relaxed;
+use formats::ThreadId;
+use linux_raw_sys::general::SIGKILL;
 
-/// Runs `program` instead. Returns only on error, or when the caller's next user instruction is the program's first.
-pub fn exec(
-    current: &Current,
-    program: &str,
-    arguments: Vec<Vec<u8>>,
-    environment: Vec<Vec<u8>>,
-) -> Result<(), Errno> {
+/// Runs another program instead. Returns only on error, or when the caller's next user instruction is the program's first, or
+/// when the caller ends and the process goes on in a thread that bears the process's number.
+pub fn exec(current: &Current, request: Request) -> Result<(), Errno> {
     if mm::frames::is_low() {
         return Err(Errno::ENOMEM);
     }
     let process = &current.task.process;
     let context = process.fs.lock().clone();
-    let image = image::load(program, &context, &arguments, &environment)?;
+    let image = image::load(request, &context)?;
 
-    let mut registers = UserContext::new(image.entry, image.stack).ok_or(Errno::ENOMEM)?;
+    let registers = UserContext::new(image.entry, image.stack).ok_or(Errno::ENOMEM)?;
 
     end_other_threads(current)?;
     futex::exit_robust_list(current);
+    current.task.clear_child_tid.store(0, Relaxed);
 
     let old = process.space.lock().replace(image.space.clone());
     process.dead_threads.note_peak(old.as_ref().map_or(0, |space| space.peak_resident()));
-    drop((old, current.change_space(Some(image.space))));
-    process.release_parent();
     {
         let mut identity = process.identity.lock();
         identity.name = image.name;
         identity.executable = image.executable;
         identity.command_line = image.command_line;
     }
-    trace::named(&current.task);
     unshare_files(current);
     process.signals.reset_for_exec();
     current.task.signals.reset_for_exec();
-    current.task.clear_child_tid.store(0, Relaxed);
+    if current.task.id.0 == process.id {
+        drop((old, current.change_space(Some(image.space))));
+        process.release_parent();
+        trace::named(&current.task);
+        go_on(current, registers);
+    } else {
+        drop((old, image.space));
+        process.release_parent();
+        hand_over(current, registers);
+    }
+    Ok(())
+}
+
+/// Lets the caller's next user instruction be the new program's first.
+fn go_on(current: &Current, mut registers: UserContext) {
     {
         let _off = arch::interrupts::off();
         registers.load();
@@ -49,24 +60,45 @@ pub fn exec(
     current.begin_steps();
     // Never is there less of it in the caches.
     current.schedule(sched::Leave::Exec);
-    Ok(())
+}
+
+/// Lets the process go on in a new thread, which bears the number that its first thread had (man 2 execve, "Effect on process
+/// attributes"), and ends the caller.
+fn hand_over(current: &Current, registers: UserContext) {
+    let task = &current.task;
+    let id = ThreadId(task.process.id);
+    let spawned = super::clone::heir(current, id, Box::new(registers));
+    match spawned {
+        Ok(heir) => {
+            current.heir.replace(Some(heir));
+            task.demand_attention(attention::EXIT);
+        }
+        // There is nothing to go back to.
+        Err(_) => exit_group(&task.process, ExitStatus::Killed { signal: SIGKILL as u8, core: false }),
+    }
 }
 
 /// Waits until the caller is the only thread of its process.
+///
+/// # Errors
+/// `EINTR` when the caller has to end itself: another thread was first, or the process ends.
 fn end_other_threads(current: &Current) -> Result<(), Errno> {
     let process = &current.task.process;
     loop {
-        let others: Vec<_> =
-            process.threads.lock().iter().filter(|task| task.id != current.task.id).cloned().collect();
-        if others.is_empty() {
-            return Ok(());
-        }
-        for task in &others {
-            task.demand_attention(attention::EXIT);
-        }
-        let count = others.len();
-        drop(others);
-        let fewer = || (process.threads.lock().len() <= count).then_some(());
+        let count = {
+            let threads = process.threads.lock();
+            if threads.len() == 1 {
+                return Ok(());
+            }
+            // Under the lock: of two threads that do this, one sees that the other was first.
+            if current.task.is_exiting() {
+                return Err(Errno::EINTR);
+            }
+            let others = threads.iter().filter(|task| task.id != current.task.id);
+            others.for_each(|task| task.demand_attention(attention::EXIT));
+            threads.len()
+        };
+        let fewer = || (process.threads.lock().len() < count).then_some(());
         if process.thread_ended.wait(current, None, fewer).is_err() && current.task.is_exiting() {
             return Err(Errno::EINTR);
         }

@@ -42,7 +42,7 @@ use alloc::sync::Arc;
 use linux_raw_sys::general::AT_FDCWD;
 
 /// What `descriptor` refers to.
-fn description(current: &Current, descriptor: i32) -> Result<Arc<Description>, Errno> {
+pub(super) fn description(current: &Current, descriptor: i32) -> Result<Arc<Description>, Errno> {
     // Without a share of the table of its own: this is in the path of each read and write.
     current.task.process.files.lock().get(descriptor)
 }
@@ -56,7 +56,12 @@ fn start(current: &Current, directory: i32, path: &str) -> Result<Arc<Dentry>, E
 }
 
 /// The place at `path`.
-fn resolve(current: &Current, directory: i32, path: &str, last_link: LastLink) -> Result<Arc<Dentry>, Errno> {
+pub(super) fn resolve(
+    current: &Current,
+    directory: i32,
+    path: &str,
+    last_link: LastLink,
+) -> Result<Arc<Dentry>, Errno> {
     start(current, directory, path)?.resolve(path, last_link)
 }
 

@@ -3,6 +3,7 @@
 //! Cargo decides what is out of date. A process asks it once per profile; processes at the same time wait for each other.
 
 pub mod cargo;
+pub mod host_files;
 pub mod initramfs;
 pub mod programs;
 
@@ -10,8 +11,11 @@ use crate::setup;
 use crate::setup::target::KernelTarget;
 use crate::ui::Ui;
 use crate::workspace::Workspace;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use host_files::{HostFiles, Tree};
+use initramfs::Contents;
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
@@ -65,6 +69,31 @@ pub struct Guest {
     pub compiler: String,
 }
 
+impl Guest {
+    /// The same guest with files of the host besides its own.
+    pub fn with(self, workspace: &Workspace, host: &HostFiles) -> Result<Self> {
+        if host.tree.is_empty() {
+            return Ok(self);
+        }
+        let contents = Contents { kernel: &self.kernel, programs: &self.programs, host: &host.tree };
+        let initramfs = initramfs::cached(&workspace.guest_target().join("with"), contents)?;
+        Ok(Self { initramfs, ..self })
+    }
+
+    /// Fails unless the archive, which stays in memory, leaves the greater part of it free.
+    pub fn check_memory(&self, memory_mib: u32) -> Result<()> {
+        let bytes = fs::metadata(&self.initramfs).map_or(0, |metadata| metadata.len());
+        let needed = (bytes >> 20) as u32 * 5 / 2;
+        ensure!(
+            needed <= memory_mib,
+            "the files for the guest make up {} MiB: give it more memory, for example `--memory {}`",
+            bytes >> 20,
+            needed.next_power_of_two()
+        );
+        Ok(())
+    }
+}
+
 /// Builds what is out of date, once per process and profile.
 pub fn guest(workspace: &Workspace, profile: Profile, ui: Ui) -> Result<Guest> {
     static BUILT: Mutex<BTreeMap<Profile, Guest>> = Mutex::new(BTreeMap::new());
@@ -87,7 +116,8 @@ fn build(workspace: &Workspace, profile: Profile, ui: Ui) -> Result<Guest> {
     let (kernel, loader) = (take(&mut made, KERNEL)?, take(&mut made, LOADER)?);
     let programs = cargo::build(&mut user_cargo(workspace), ui).map_err(setup::libc::explain)?;
     let initramfs = workspace.guest_target().join(profile.name()).with_extension("cpio");
-    initramfs::bring_up_to_date(&initramfs, &kernel, &programs)?;
+    let contents = Contents { kernel: &kernel, programs: &programs, host: &Tree::default() };
+    initramfs::bring_up_to_date(&initramfs, contents)?;
     Ok(Guest { loader, kernel, initramfs, programs, compiler: target.compiler.description })
 }
 

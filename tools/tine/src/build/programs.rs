@@ -2,10 +2,12 @@
 
 use super::cargo;
 use crate::names;
+use crate::setup::qemu::in_path;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
 use cargo_metadata::Metadata;
 use std::fs;
+use std::path::Path;
 
 /// A program of `userland/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,9 @@ pub fn check<'a>(program: &str, known: impl IntoIterator<Item = &'a str> + Clone
     let name = program.strip_prefix("/bin/").unwrap_or(program);
     if known.clone().into_iter().any(|known| known == name) {
         return Ok(());
+    }
+    if in_path(program).is_some() || Path::new(program).is_file() {
+        bail!("the guest has no program `{program}`, but this host has: add `--with {program}`");
     }
     bail!("{} `cargo run -- programs` lists them.", names::unknown("program", name, known))
 }

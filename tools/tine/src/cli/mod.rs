@@ -177,6 +177,10 @@ struct MachineOptions {
     /// Build the kernel with policies that are wrong on purpose, named `planted_…`, to see how they are noticed.
     #[arg(long, conflicts_with = "checked")]
     planted: bool,
+    /// Also give the guest a program of this host, with the libraries that it needs; or another file, or a directory. May be
+    /// given several times.
+    #[arg(long, value_name = "PROGRAM|PATH")]
+    with: Vec<String>,
     /// The program to run, and its arguments. Default: fork_spin_stress.
     #[arg(last = true, value_name = "PROGRAM ARGS")]
     program: Vec<String>,

@@ -14,6 +14,7 @@ pub mod watch;
 
 pub use error::{Cause, Failure};
 
+use crate::build::host_files::HostFiles;
 use crate::build::{self, Guest, Profile};
 use crate::figures;
 use crate::host;
@@ -73,6 +74,7 @@ enum Change {
     Virtual,
     Timeout(u32),
     Append(String),
+    With(String),
 }
 
 impl Change {
@@ -86,6 +88,8 @@ impl Change {
             Self::Accel(accel) => config.accel = *accel,
             Self::Virtual => config.virtual_time = true,
             Self::Timeout(seconds) => config.limits.run_s = *seconds,
+            // Not a matter of the machine.
+            Self::With(_) => {}
             Self::Append(options) if config.append.is_empty() => config.append.clone_from(options),
             Self::Append(options) => config.append = format!("{} {options}", config.append),
         }
@@ -103,6 +107,7 @@ impl Change {
             Self::Virtual => "--virtual".into(),
             Self::Timeout(seconds) => format!("--timeout {seconds}"),
             Self::Append(options) => format!("--append {}", quoted(options)),
+            Self::With(what) => format!("--with {}", quoted(what)),
         }
     }
 }
@@ -179,6 +184,12 @@ impl Machine {
         self.change(Change::Append(options.into()))
     }
 
+    /// Gives the guest a program of the host, by its name or its path, with all that it needs; or another file, or a directory.
+    /// Each is where it is on the host.
+    pub fn with(self, what: impl Into<String>) -> Self {
+        self.change(Change::With(what.into()))
+    }
+
     /// The seed of everything that is random; without it, each run has another.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -242,6 +253,7 @@ impl Machine {
             // Short enough to be typed.
             seed: self.seed.unwrap_or_else(|| fastrand::u64(1..1_000_000)),
             program: name.to_owned(),
+            program_path: format!("/bin/{name}"),
             arguments: self.arguments.clone(),
             trace: self.trace,
             changes: self.changes.iter().map(Change::option).collect(),
@@ -253,10 +265,22 @@ impl Machine {
     /// Makes everything that a boot needs: the plan, the guest, and QEMU.
     pub fn prepare(&self) -> Result<Prepared> {
         let workspace = Workspace::find()?;
-        let plan = self.plan(&workspace)?;
+        let mut plan = self.plan(&workspace)?;
+        let host = HostFiles::take(self.changes.iter().filter_map(|change| match change {
+            Change::With(what) => Some(what),
+            _ => None,
+        }))?;
         let qemu = qemu::ensure(&workspace, self.ui)?;
         let guest = build::guest(&workspace, self.profile, self.ui)?;
-        build::programs::check(&plan.program, guest.programs.keys().map(String::as_str))?;
+        match host.program(&self.program) {
+            Some(path) => plan.program_path = path.display().to_string(),
+            None => {
+                let known = guest.programs.keys().map(String::as_str).chain(host.names());
+                build::programs::check(&self.program, known)?;
+            }
+        }
+        let guest = guest.with(&workspace, &host)?;
+        guest.check_memory(plan.config.memory_mib)?;
         let config = &plan.config;
         let choice = accel::choose(config.accel, config.virtual_time, &qemu, &workspace.state()?)?;
         Ok(Prepared { plan, qemu, guest, choice })

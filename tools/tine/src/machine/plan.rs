@@ -16,6 +16,8 @@ pub struct Plan {
     pub seed: u64,
     /// The name of a user program.
     pub program: String,
+    /// Where it is in the guest.
+    pub program_path: String,
     pub arguments: Vec<String>,
     /// Which events are traced.
     pub trace: Option<Level>,
@@ -60,7 +62,10 @@ impl Plan {
         }
         words.extend(self.trace.map(|level| format!("trace={level}")));
         words.extend((!config.append.is_empty()).then(|| config.append.clone()));
-        words.push(format!("init=/bin/{}", self.program));
+        words.push(format!("init={}", quoted(&self.program_path)));
+        if self.program_path != format!("/bin/{}", self.program) {
+            words.push(format!("init.name={}", quoted(&self.program)));
+        }
         if !self.arguments.is_empty() {
             words.push("--".into());
             words.extend(self.arguments.iter().map(|argument| quoted(argument)));
@@ -108,6 +113,7 @@ mod tests {
             profile: Profile::Checked,
             seed: 7,
             program: "hello".into(),
+            program_path: "/bin/hello".into(),
             arguments: vec!["--name".into(), "two words".into()],
             trace: None,
             changes: vec!["--append tick.storm=on".into()],

@@ -18,6 +18,7 @@ fn prepared(script: &str, qemu: &fake::Qemu) -> Prepared {
         profile: Profile::Release,
         seed: 7,
         program: "hello".into(),
+        program_path: "/bin/hello".into(),
         arguments: Vec::new(),
         trace: None,
         changes: Vec::new(),

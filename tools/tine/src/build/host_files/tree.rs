@@ -1,0 +1,109 @@
+//! Which files the guest gets, and where.
+
+use anyhow::{Context, Result, bail};
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+
+/// Directories of the guest's own. Where the host has a symbolic link instead, such as `/bin` to `/usr/bin`, each thing in it is
+/// linked by itself.
+const GUEST_DIRECTORIES: [&str; 5] = ["/bin", "/dev", "/proc", "/sys", "/tmp"];
+/// The most symbolic links on the way to one file, as on Linux.
+const MOST_LINKS: u32 = 40;
+
+/// Something in the guest's file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// The host's file at this path, with these permissions.
+    File(PathBuf, u32),
+    Directory(u32),
+    Symlink(PathBuf),
+}
+
+/// Files by their absolute paths; directories come before what is in them.
+#[derive(Clone, Debug, Default)]
+pub struct Tree(BTreeMap<PathBuf, Node>);
+
+impl Tree {
+    pub fn iter(&self) -> impl Iterator<Item = (&Path, &Node)> {
+        self.0.iter().map(|(path, node)| (path.as_path(), node))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes the file or directory at `path`, with the directories and symbolic links on the way to it. Of a directory, nothing
+    /// that is in it. Returns where it really is.
+    pub fn insert(&mut self, path: &Path) -> Result<PathBuf> {
+        self.walk(path, true)
+    }
+
+    /// Takes a symbolic link, whatever it leads to.
+    pub fn insert_link(&mut self, path: &Path) -> Result<()> {
+        self.walk(path, false).map(drop)
+    }
+
+    fn walk(&mut self, path: &Path, follow_last: bool) -> Result<PathBuf> {
+        let mut names = names(path);
+        let mut at = PathBuf::from("/");
+        let mut links = 0;
+        while let Some(name) = names.pop_front() {
+            if name == Path::new("..") {
+                at.pop();
+                continue;
+            }
+            let here = at.join(&name);
+            let metadata =
+                fs::symlink_metadata(&here).with_context(|| format!("cannot find {}", here.display()))?;
+            let mode = metadata.permissions().mode() & 0o7777;
+            if metadata.is_symlink() {
+                let target = fs::read_link(&here)?;
+                links += 1;
+                if links > MOST_LINKS {
+                    bail!("too many symbolic links on the way to {}", path.display());
+                }
+                let is_guests = GUEST_DIRECTORIES.iter().any(|own| here == Path::new(own));
+                if is_guests {
+                    self.0.entry(here.clone()).or_insert(Node::Directory(0o755));
+                    if let Some(next) = names.front() {
+                        let leads_to = at.join(&target).join(next);
+                        self.0.insert(here.join(next), Node::Symlink(leads_to));
+                    }
+                } else {
+                    self.0.insert(here.clone(), Node::Symlink(target.clone()));
+                    if names.is_empty() && !follow_last {
+                        return Ok(here);
+                    }
+                }
+                if target.is_absolute() {
+                    at = PathBuf::from("/");
+                }
+                let mut onwards = self::names(&target);
+                onwards.append(&mut names);
+                names = onwards;
+                continue;
+            }
+            if metadata.is_dir() {
+                self.0.entry(here.clone()).or_insert(Node::Directory(mode));
+            } else if metadata.is_file() {
+                self.0.insert(here.clone(), Node::File(here.clone(), mode));
+            } else {
+                bail!("{} is neither a file nor a directory", here.display());
+            }
+            at = here;
+        }
+        Ok(at)
+    }
+}
+
+/// The components of a path, without the root and `.`.
+fn names(path: &Path) -> VecDeque<PathBuf> {
+    let name = |component| match component {
+        Component::Normal(name) => Some(PathBuf::from(name)),
+        Component::ParentDir => Some(PathBuf::from("..")),
+        _ => None,
+    };
+    path.components().filter_map(name).collect()
+}
