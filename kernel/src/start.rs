@@ -2,7 +2,7 @@
 
 use crate::options::Options;
 use crate::run::Run;
-use crate::{clock, console, cpus, early, fs, interrupts, symbols, timers, topology, trace, watchdog};
+use crate::{clock, console, cpus, early, fs, interrupts, symbols, timers, topology, trace, tty, watchdog};
 use alloc::{string::String, string::ToString, vec::Vec};
 use arch::boot::BootInfo;
 use core::fmt::Display;
@@ -27,6 +27,9 @@ pub fn kernel_main(info: &'static BootInfo) -> ! {
     clock::init(&options, possible);
     timers::init(possible);
     watchdog::init();
+    let listens = options.input != tty::serial::Input::Off;
+    let receiver = if listens { early::listen_to_serial(&machine) } else { None };
+    tty::serial::init(options.input, receiver);
     fs::init(archive(info).unwrap_or_else(|why| refuse(&why)));
 
     let reports = early::start_others(info, &machine, other_main).unwrap_or_else(|why| refuse(&why));

@@ -37,6 +37,7 @@ pub fn exec(
     }
     trace::named(&current.task);
     unshare_files(current);
+    process.jobs.note_exec();
     process.signals.reset_for_exec();
     current.task.signals.reset_for_exec();
     current.task.clear_child_tid.store(0, Relaxed);
