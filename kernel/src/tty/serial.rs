@@ -56,6 +56,10 @@ pub fn init(input: Input, receiver: Option<Receiver>) {
     let termios = if input == Input::Terminal { Termios::COOKED } else { Termios::OUTPUT_ONLY };
     let tty = Tty::new(DEVICE, super::Port::Serial, termios);
     tty.state.lock().is_mute = input != Input::Terminal;
+    if input == Input::Stream {
+        // Made now, so that it counts as in use before the run.
+        Stream::get();
+    }
     CONSOLE.call_once(|| Console { tty: Arc::new(tty), input });
     if let Some(receiver) = receiver {
         RECEIVER.call_once(|| receiver).set_interrupts(true);

@@ -5,6 +5,7 @@
 pub mod cargo;
 pub mod initramfs;
 pub mod programs;
+pub mod shell;
 
 use crate::setup;
 use crate::setup::target::KernelTarget;

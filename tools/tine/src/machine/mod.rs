@@ -8,6 +8,7 @@ pub mod config;
 mod error;
 #[cfg(test)]
 mod fake;
+pub mod input;
 pub mod plan;
 mod probe_image;
 pub mod watch;
@@ -26,9 +27,11 @@ use accel::{Accelerator, Choice};
 use anyhow::Result;
 use config::{Accel, Config, Tick};
 use formats::record::Event;
+use input::Keyboard;
 use plan::{Plan, quoted};
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 use tempfile::NamedTempFile;
@@ -52,6 +55,7 @@ pub struct Machine {
     program: String,
     arguments: Vec<String>,
     trace: Option<Level>,
+    input: Option<input::Kind>,
     ui: Ui,
     measure_host: bool,
 }
@@ -118,6 +122,7 @@ impl Machine {
             program: figures::SPIN_PROGRAM.into(),
             arguments: Vec::new(),
             trace: None,
+            input: None,
             ui: Ui::Quiet,
             measure_host: false,
         }
@@ -215,6 +220,12 @@ impl Machine {
         self
     }
 
+    /// Lets somebody type at the program, or feed it, by [`Prepared::run_with`]. BusyBox is in the machine then.
+    pub fn input(mut self, kind: input::Kind) -> Self {
+        self.input = Some(kind);
+        self
+    }
+
     /// Tells the user what is done, and shows the machine's console as it comes.
     pub fn live(mut self) -> Self {
         self.ui = Ui::Talkative;
@@ -244,6 +255,7 @@ impl Machine {
             program: name.to_owned(),
             arguments: self.arguments.clone(),
             trace: self.trace,
+            input: self.input,
             changes: self.changes.iter().map(Change::option).collect(),
         };
         plan.check_policies()?;
@@ -255,7 +267,10 @@ impl Machine {
         let workspace = Workspace::find()?;
         let plan = self.plan(&workspace)?;
         let qemu = qemu::ensure(&workspace, self.ui)?;
-        let guest = build::guest(&workspace, self.profile, self.ui)?;
+        let mut guest = build::guest(&workspace, self.profile, self.ui)?;
+        if self.input.is_some() {
+            guest = build::shell::add(guest)?;
+        }
         build::programs::check(&plan.program, guest.programs.keys().map(String::as_str))?;
         let config = &plan.config;
         let choice = accel::choose(config.accel, config.virtual_time, &qemu, &workspace.state()?)?;
@@ -295,6 +310,18 @@ impl Prepared {
         ));
     }
 
+    /// Boots it with `keyboard` at its first serial port, of which `cable` is QEMU's end, and shows what it writes there.
+    pub fn run_with(self, keyboard: Keyboard, cable: UnixStream) -> Result<Outcome, Failure> {
+        let reproduce = self.plan.reproduce();
+        let limits = &self.plan.config.limits;
+        let seen = watch::watch(self.command(), limits, true, None, Some((keyboard, cable)));
+        let seen = seen.map_err(|error| Failure::of_machine(Cause::Start(error), "", reproduce.clone()))?;
+        match judge(&seen, &self.plan) {
+            Ok(ending) => Ok(self.outcome(seen, ending, None)),
+            Err(cause) => Err(Failure::of_machine(cause, &seen.console, reproduce)),
+        }
+    }
+
     fn run(self, ui: Ui, measure_host: bool) -> Result<Outcome, Failure> {
         let in_turn = self.choice.accelerator == Accelerator::TcgIcount;
         let cpus = self.plan.config.cpus as usize;
@@ -305,7 +332,7 @@ impl Prepared {
         let file = self.plan.trace.map(|_| NamedTempFile::new()).transpose().map_err(start)?;
         let handle = file.as_ref().map(for_writing).transpose().map_err(start)?;
         let limits = &self.plan.config.limits;
-        let seen = watch::watch(self.command(), limits, ui == Ui::Talkative, handle).map_err(start)?;
+        let seen = watch::watch(self.command(), limits, ui == Ui::Talkative, handle, None).map_err(start)?;
         let trace = file.map(|file| fs::read(file.path())).transpose().map_err(start)?;
         match judge(&seen, &self.plan) {
             Ok(ending) => {
@@ -371,6 +398,7 @@ fn judge(seen: &Seen, plan: &Plan) -> Result<Ending, Cause> {
         Ended::Silent => return Err(Cause::Silent(limits.boot())),
         Ended::TimedOut => return Err(Cause::TimedOut(limits.run())),
         Ended::Interrupted => return Err(Cause::Interrupted),
+        Ended::Left => return Err(Cause::Left),
     };
     match status.code() {
         None => Err(Cause::Signal(status.signal().unwrap_or_default())),

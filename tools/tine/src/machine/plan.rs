@@ -1,6 +1,7 @@
 //! One boot, decided to the last detail, and how to ask for it again.
 
 use super::config::Config;
+use super::input::Kind;
 use crate::build::Profile;
 use crate::names;
 use crate::trace::Level;
@@ -19,6 +20,8 @@ pub struct Plan {
     pub arguments: Vec<String>,
     /// Which events are traced.
     pub trace: Option<Level>,
+    /// What the program's standard input is; nothing without it.
+    pub input: Option<Kind>,
     /// The options of `tine run` that make `config` out of the one of that name.
     pub changes: Vec<String>,
 }
@@ -59,6 +62,7 @@ impl Plan {
             words.push("x2apic=off".into());
         }
         words.extend(self.trace.map(|level| format!("trace={level}")));
+        words.extend(self.input.map(|kind| kind.option().to_owned()));
         words.extend((!config.append.is_empty()).then(|| config.append.clone()));
         words.push(format!("init=/bin/{}", self.program));
         if !self.arguments.is_empty() {
@@ -70,7 +74,8 @@ impl Plan {
 
     /// The command that boots the same machine again.
     pub fn reproduce(&self) -> String {
-        let mut words = vec!["cargo run -- run".to_owned()];
+        let command = if self.input.is_some() { "shell" } else { "run" };
+        let mut words = vec![format!("cargo run -- {command}")];
         if self.config_name != super::DEFAULT_CONFIG {
             words.push(format!("--config {}", self.config_name));
         }
@@ -82,6 +87,9 @@ impl Plan {
         }
         words.extend(self.trace.map(|level| format!("--trace tine.pftrace --trace-level {level}")));
         words.push(format!("--seed {}", self.seed));
+        if self.input.is_some() {
+            return words.join(" ");
+        }
         words.extend(["--".to_owned(), self.program.clone()]);
         words.extend(self.arguments.iter().map(|argument| quoted(argument)));
         words.join(" ")
@@ -110,6 +118,7 @@ mod tests {
             program: "hello".into(),
             arguments: vec!["--name".into(), "two words".into()],
             trace: None,
+            input: None,
             changes: vec!["--append tick.storm=on".into()],
         }
     }
