@@ -27,8 +27,28 @@ pub struct Machine {
     /// Where the registers of the high-precision event timer are.
     pub hpet: Option<PhysAddr>,
     pub pm_timer: Option<PmTimer>,
+    /// The controllers of device interrupts, and which of their inputs the old interrupt lines lead to.
+    pub io_apics: Vec<IoApic>,
+    pub lines: Vec<Line>,
     /// Which processors share memory.
     pub nodes: Nodes,
+}
+
+/// A controller of device interrupts.
+#[derive(Debug, Clone, Copy)]
+pub struct IoApic {
+    pub registers: PhysAddr,
+    /// The number of its first input among those of all controllers.
+    pub first_input: u32,
+}
+
+/// Where an interrupt line of the ISA bus leads, if not to the input of its own number.
+#[derive(Debug, Clone, Copy)]
+pub struct Line {
+    pub irq: u8,
+    pub input: u32,
+    /// Polarity and trigger mode (ACPI 6.5, table 5.26).
+    pub flags: u16,
 }
 
 /// The ACPI power-management timer: a counter at 3.579545 MHz.
@@ -75,6 +95,7 @@ pub unsafe fn read(rsdp: PhysAddr, map: &dyn Fn(PhysAddr, usize) -> VirtAddr) ->
         unsafe { AcpiTables::from_rsdp(Reach(map), rsdp.as_u64() as usize) }.map_err(Error::Tables)?;
     let madt = tables.find_table::<Madt>().map_err(Error::Tables)?;
     let mut local_apic = u64::from(madt.get().local_apic_address);
+    let (mut io_apics, mut lines) = (Vec::new(), Vec::new());
     let mut processors = Vec::new();
     for entry in madt.get().entries() {
         match entry {
@@ -83,6 +104,13 @@ pub unsafe fn read(rsdp: PhysAddr, map: &dyn Fn(PhysAddr, usize) -> VirtAddr) ->
             }
             MadtEntry::LocalX2Apic(entry) if { entry.flags } & ENABLED != 0 => {
                 add(&mut processors, entry.x2apic_id)
+            }
+            MadtEntry::IoApic(entry) => io_apics.push(IoApic {
+                registers: PhysAddr::new_truncate(u64::from(entry.io_apic_address)),
+                first_input: entry.global_system_interrupt_base,
+            }),
+            MadtEntry::InterruptSourceOverride(entry) => {
+                lines.push(Line { irq: entry.irq, input: entry.global_system_interrupt, flags: entry.flags });
             }
             MadtEntry::LocalApicAddressOverride(entry) => local_apic = entry.local_apic_address,
             _ => {}
@@ -97,6 +125,8 @@ pub unsafe fn read(rsdp: PhysAddr, map: &dyn Fn(PhysAddr, usize) -> VirtAddr) ->
         local_apic: PhysAddr::new_truncate(local_apic),
         hpet,
         pm_timer: pm_timer(&tables),
+        io_apics,
+        lines,
         nodes: nodes(&tables),
     })
 }

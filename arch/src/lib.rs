@@ -42,6 +42,8 @@ pub mod boot;
 #[cfg(target_os = "none")]
 pub mod debugcon;
 #[cfg(target_os = "none")]
+pub mod io_apic;
+#[cfg(target_os = "none")]
 pub mod power;
 #[cfg(target_os = "none")]
 pub mod serial;

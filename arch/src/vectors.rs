@@ -5,6 +5,8 @@
 
 /// The local APIC's timer.
 pub const TIMER: u8 = 0xe0;
+/// COM1 has received something.
+pub const SERIAL: u8 = 0xe1;
 /// "Look at your run queue."
 pub const RESCHEDULE: u8 = 0xf0;
 /// "Serve TLB requests": [`crate::tlb::serve`].

@@ -7,6 +7,7 @@
 
 use crate::options::Options;
 use crate::timers::{self, NEVER};
+use crate::tty::serial;
 use crate::{cpus, vdso, watchdog};
 use arch::cpu::PerCpu;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
@@ -192,12 +193,17 @@ fn plan_event(clock: &Clock, changed: bool) {
     }
 }
 
-/// Does what the timer has found due: wakes the threads of this CPU whose deadline has passed, and looks after the
-/// policies. Interrupts are off, and are off when it returns; not for interrupt handlers.
+/// Does what interrupts have found due: wakes the threads of this CPU whose deadline has passed, looks after the policies,
+/// passes on what was typed. Interrupts are off, and are off when it returns; not for interrupt handlers.
 pub fn run_due() {
     if watchdog::is_audit_due() {
         arch::interrupts::enable();
         watchdog::audit();
+        arch::interrupts::disable();
+    }
+    if serial::is_due() {
+        arch::interrupts::enable();
+        serial::run_due();
         arch::interrupts::disable();
     }
     if clocks().per_cpu.here().timers_due.swap(false, Relaxed) {
@@ -208,10 +214,10 @@ pub fn run_due() {
     }
 }
 
-/// A thread has left this CPU before it has run timers that are due, as one does that falls asleep in a system call: the
+/// A thread has left this CPU before it has run timers, or passed on what was typed, that are due, as one does that falls asleep in a system call: the
 /// next thread must see to them, although the switch has lowered the flag. Interrupts are off.
 pub fn remember_due_timers() {
-    if clocks().per_cpu.here().timers_due.load(Relaxed) {
+    if clocks().per_cpu.here().timers_due.load(Relaxed) || serial::is_due() {
         cpus::request_reschedule();
     }
 }

@@ -5,8 +5,9 @@ use alloc::{string::String, string::ToString, vec::Vec};
 use arch::acpi::{self, Machine};
 use arch::boot::{BootInfo, MemoryKind};
 use arch::cpu::ExceptionStacks;
+use arch::serial::Receiver;
 use arch::smp::{self, StartReport};
-use arch::{apic, time};
+use arch::{apic, io_apic, time, vectors};
 use formats::CpuId;
 use mm::stacks::KernelStack;
 use mm::{Region, RegionKind, Segment};
@@ -95,6 +96,17 @@ pub fn discover(info: &'static BootInfo, x2apic: bool) -> Result<Machine, String
     // SAFETY: as above, and after `apic::init`.
     unsafe { time::init(&machine, map) }.map_err(|error| error.to_string())?;
     Ok(machine)
+}
+
+/// Lets COM1 interrupt the boot CPU when it receives something. `None`: there is no way, so that nobody can type.
+pub fn listen_to_serial(machine: &Machine) -> Option<Receiver> {
+    const COM1_LINE: u8 = 4;
+    let map = |physical, bytes: usize| {
+        mm::kernel::map_device(physical, bytes as u64).expect("there is memory for page tables at boot")
+    };
+    // SAFETY: once, on the boot CPU, after `discover`; the interrupt has a handler.
+    let is_routed = unsafe { io_apic::route(machine, COM1_LINE, vectors::SERIAL, map) };
+    is_routed.then(arch::serial::com1_receiver)
 }
 
 /// Starts the other processors, each on a stack of its own, in `entry`.

@@ -4,7 +4,7 @@
 //! Nothing here logs, allocates, or takes a lock that is not interrupt-safe, but for the last words of a dying kernel.
 
 use crate::task::{Current, Task};
-use crate::{clock, cpus, panic, trace, watchdog};
+use crate::{clock, cpus, panic, trace, tty, watchdog};
 use arch::traps::{Handlers, KernelFrame};
 use arch::user::Fault;
 use arch::vectors;
@@ -34,6 +34,7 @@ fn handle(vector: u8, progress: impl FnOnce() -> Progress) {
     trace::all(|| Event::Interrupt { vector });
     match vector {
         vectors::TIMER => clock::timer_interrupt(progress),
+        vectors::SERIAL => tty::serial::interrupt(),
         vectors::RESCHEDULE => cpus::called_by_other(),
         vectors::TLB => arch::tlb::serve(),
         vectors::SPURIOUS => return,

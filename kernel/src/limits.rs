@@ -39,6 +39,7 @@ impl Limits {
         set(linux::RLIMIT_STACK, STACK, Limit::UNLIMITED);
         set(linux::RLIMIT_CORE, 0, Limit::UNLIMITED);
         set(linux::RLIMIT_NPROC, MAX_THREADS as u64, MAX_THREADS as u64);
+        set(linux::RLIMIT_SIGPENDING, MAX_THREADS as u64, MAX_THREADS as u64);
         set(linux::RLIMIT_NOFILE, MAX_DESCRIPTORS as u64, MAX_DESCRIPTORS as u64);
         set(linux::RLIMIT_MEMLOCK, LOCKED, LOCKED);
         set(linux::RLIMIT_NICE, 0, 0);

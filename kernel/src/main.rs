@@ -36,6 +36,7 @@ mod task;
 mod timers;
 mod topology;
 mod trace;
+mod tty;
 mod user;
 mod vdso;
 mod wait;

@@ -5,6 +5,7 @@
 
 use crate::sabotage::Sabotage;
 use crate::trace::Level;
+use crate::tty::serial::Input;
 use alloc::{format, string::String, vec::Vec};
 use formats::Duration;
 use sched::Timer;
@@ -32,6 +33,8 @@ pub struct Options {
     pub step: u32,
     /// Use x2APIC mode where the CPU has it.
     pub x2apic: bool,
+    /// Where the first program's input comes from.
+    pub input: Input,
     /// Sockets, cores per socket, threads per core; `None`: one core per CPU.
     pub topology: Option<(u32, u32, u32)>,
     /// The first program.
@@ -60,6 +63,7 @@ impl Default for Options {
             trace_kib: 1024,
             step: 0,
             x2apic: true,
+            input: Input::Off,
             topology: None,
             init: String::from("/bin/fork_spin_stress"),
             init_name: None,
@@ -108,6 +112,7 @@ impl Options {
             "trace.buffer" => self.trace_kib = number(key, value, 64, 65_536)?,
             "debug.step" => self.step = number(key, value, 0, 1_000_000)?,
             "x2apic" => self.x2apic = switch(key, value)?,
+            "console.input" => self.input = input(value)?,
             "topology" => self.topology = Some(topology(value)?),
             "init" => self.init = String::from(value),
             "init.name" => self.init_name = Some(String::from(value)),
@@ -153,6 +158,13 @@ fn sabotage(value: &str) -> Result<Sabotage, String> {
     Sabotage::ALL.iter().find(|(name, _)| *name == value).map(|(_, sabotage)| *sabotage).ok_or_else(|| {
         let names = Sabotage::ALL.map(|(name, _)| name);
         format!("debug.fail={value}: there are: {}", names.join(", "))
+    })
+}
+
+fn input(value: &str) -> Result<Input, String> {
+    Input::ALL.iter().find(|(name, _)| *name == value).map(|(_, input)| *input).ok_or_else(|| {
+        let names = Input::ALL.map(|(name, _)| name);
+        format!("console.input={value}: there are: {}", names.join(", "))
     })
 }
 

@@ -3,7 +3,7 @@
 use crate::options::Options;
 use crate::sabotage::Sabotage;
 use crate::task::{self, ExitStatus, Process};
-use crate::{cpus, leaks, results, syscall, trace};
+use crate::{cpus, leaks, results, syscall, trace, tty};
 use alloc::{boxed::Box, format, string::String, sync::Arc};
 use formats::record::{
     Accounting, Boot, CpuStats, Event, Exit, FailureKind, Resources, Scheduler, SystemCalls,
@@ -87,6 +87,7 @@ impl Run {
 
     fn conclude(&mut self, status: ExitStatus, elapsed: Duration) -> ! {
         task::forget_all();
+        tty::serial::close();
         self.first = None;
         let elapsed_ns = elapsed.as_ticks();
         let with_idle_time =

@@ -2,12 +2,16 @@
 
 use crate::options::Options;
 use crate::run::Run;
-use crate::{clock, console, cpus, early, fs, interrupts, symbols, timers, topology, trace, vdso, watchdog};
+use crate::tty::serial::Input;
+use crate::{
+    clock, console, cpus, early, fs, interrupts, symbols, timers, topology, trace, tty, vdso, watchdog,
+};
 use alloc::{string::String, string::ToString, vec::Vec};
 use arch::boot::BootInfo;
 use core::fmt::Display;
 use formats::CpuId;
 use formats::record::{Boot, SCHEMA};
+use log::LevelFilter;
 use sched::Timer;
 
 /// The kernel's first safe code: on the boot CPU, with interrupts off.
@@ -17,6 +21,10 @@ pub fn kernel_main(info: &'static BootInfo) -> ! {
     symbols::init(info.kernel_file);
     interrupts::init();
     let options = Options::parse(&info.cmdline).unwrap_or_else(|why| refuse(&why));
+    if options.input == Input::Stream {
+        // What the program writes goes to other programs, which expect nothing else.
+        log::set_max_level(LevelFilter::Warn);
+    }
     let machine = early::discover(info, options.x2apic).unwrap_or_else(|why| refuse(&why));
 
     let possible = machine.processors.len().min(formats::CpuSet::CAPACITY);
@@ -29,6 +37,9 @@ pub fn kernel_main(info: &'static BootInfo) -> ! {
     watchdog::init();
     vdso::init().unwrap_or_else(|why| refuse(&why));
     vdso::init_this_cpu(CpuId(0));
+    let listens = options.input != Input::Off;
+    let receiver = if listens { early::listen_to_serial(&machine) } else { None };
+    tty::serial::init(options.input, receiver);
     fs::init(archive(info).unwrap_or_else(|why| refuse(&why)));
 
     let reports = early::start_others(info, &machine, other_main).unwrap_or_else(|why| refuse(&why));

@@ -1,7 +1,8 @@
 //! The local APIC: interrupts between CPUs, and the end of each interrupt.
 //!
 //! One mode for all CPUs: x2APIC where they have it, unless the caller wants xAPIC. The timer is in the local APIC as well;
-//! [`time`](crate::time) decides what it is set to. I/O APICs stay masked: no device interrupts the kernel.
+//! [`time`](crate::time) decides what it is set to. what devices have to say comes by
+//! [`io_apic`](crate::io_apic).
 
 mod pic;
 mod registers;

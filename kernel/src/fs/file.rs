@@ -59,6 +59,15 @@ pub trait File: core::any::Any + Send + Sync {
         Seeking::Impossible
     }
 
+    /// Called once it has been opened by its name, with the flags of `open`.
+    ///
+    /// # Errors
+    /// Why it cannot be opened by this thread.
+    fn opened(&self, current: &Current, flags: u32) -> Result<(), Errno> {
+        let _ = (current, flags);
+        Ok(())
+    }
+
     fn read(&self, request: &Request<'_>, to: &mut UserBuffer) -> Result<usize, Errno> {
         let _ = (request, to);
         Err(Errno::EINVAL)

@@ -84,7 +84,7 @@ impl FileTable {
     /// The first process's: 0, 1 and 2 are the console.
     pub fn standard() -> Arc<Self> {
         let description =
-            Description::new(dev::console(), O_RDWR).expect("there is memory for the first process");
+            Description::new(dev::standard(), O_RDWR).expect("there is memory for the first process");
         let slot = Some(Slot { description, close_on_exec: false });
         let slots = alloc::vec![slot; 3];
         Self::new(Slots { lowest_free: slots.len(), slots })

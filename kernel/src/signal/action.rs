@@ -49,6 +49,10 @@ pub enum Disposition {
 }
 
 impl Action {
+    /// The flags that there are: others are cleared, so that a program can find out that they mean nothing
+    /// (man 2 sigaction, "Dynamically probing for flag bit support").
+    const KNOWN_FLAGS: u64 = ActionFlags::all().bits() | linux::SA_EXPOSE_TAGBITS as u64;
+
     const INITIAL: Self = Self { handler: DEFAULT, flags: 0, restorer: 0, mask: SigSet::EMPTY };
 
     pub fn disposition(&self) -> Disposition {
@@ -59,7 +63,7 @@ impl Action {
         }
     }
 
-    /// The flags that Tine knows; others are kept for the program but mean nothing.
+    /// What of its flags means something.
     pub fn flags(&self) -> ActionFlags {
         ActionFlags::from_bits_truncate(self.flags)
     }
@@ -73,7 +77,10 @@ impl Action {
     pub fn ignores(&self, signal: Signal) -> bool {
         match self.disposition() {
             Disposition::Ignore => true,
-            Disposition::Default => signal.default_action() == DefaultAction::Ignore,
+            // SIGCONT has had its effect when it was sent.
+            Disposition::Default => {
+                matches!(signal.default_action(), DefaultAction::Ignore | DefaultAction::Continue)
+            }
             Disposition::Handler(_) => false,
         }
     }
@@ -108,6 +115,7 @@ impl Actions {
             return Err(Errno::EINVAL);
         }
         action.mask = action.mask.without(SigSet::UNBLOCKABLE);
+        action.flags &= Action::KNOWN_FLAGS;
         Ok(core::mem::replace(&mut self.table.lock()[signal.index()], action))
     }
 

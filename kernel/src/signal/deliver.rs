@@ -32,7 +32,13 @@ pub fn deliver(current: &Current) {
             (Disposition::Default, DefaultAction::Terminate) => {
                 task::exit_group(&task.process, send::killed_by(signal));
             }
-            (Disposition::Default, DefaultAction::Stop) => stop::stop(&task.process, signal, moment),
+            // Nobody could continue a group that has no parent outside (man 2 setpgid, "orphaned process group").
+            (Disposition::Default, DefaultAction::Stop)
+                if signal == Signal::STOP || !task::is_orphaned(&task.process, None) =>
+            {
+                stop::stop(&task.process, signal, moment);
+            }
+            (Disposition::Default, DefaultAction::Stop) => {}
             (Disposition::Default, DefaultAction::Ignore | DefaultAction::Continue)
             | (Disposition::Ignore, _) => {}
         }

@@ -118,6 +118,16 @@ impl SigInfo {
         Ok(self)
     }
 
+    /// Whether `kill` sent it.
+    pub(super) fn is_from_kill(&self) -> bool {
+        self.code == linux::SI_USER as i32
+    }
+
+    /// Whether it is of a kind that no program can make up for another.
+    pub(super) fn is_from_kernel_or_kill(&self) -> bool {
+        self.code >= 0
+    }
+
     /// The signal that this is about.
     pub fn signal(&self) -> Signal {
         Signal::new(self.signal as u32).expect("each constructor takes a signal")

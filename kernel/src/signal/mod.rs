@@ -36,6 +36,7 @@ pub use record::{fields, has_pending, take};
 pub use send::{parent_ignores_child, send_child_ended, send_to_process, send_to_thread};
 pub use settings::{action, altstack, pending_and_blocked, set_action, set_altstack};
 pub use state::{ProcessSignals, ThreadSignals};
+pub use stop::{Change, is_any_stopped, report, thread_has_ended};
 pub use timer::send_timer;
 pub use wait::{suspend, wait_for};
 

@@ -1,17 +1,23 @@
 //! Signals that were sent and not yet taken, of one thread or of one process.
 //!
 //! The set of them can be read without a lock, which is all that a thread on its way to sleep or to user mode looks at.
-//! A standard signal is pending once, however often it was sent; a real-time signal as often as it was sent. When there
-//! is no memory for the details, a standard signal is still pending, without them (as on Linux).
+//! A standard signal is pending once, however often it was sent; a real-time signal as often as it was sent. When no more
+//! details can be kept, because of RLIMIT_SIGPENDING or for want of memory, the signal is still pending, without them,
+//! unless it is one whose value the sender wants to arrive (as on Linux).
 
 use super::{SigInfo, SigSet};
 use crate::errno::Errno;
 use crate::lock::{Lock, rank};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 
-/// The most queued instances; Linux's default `RLIMIT_SIGPENDING` on a small machine is of this order.
-const MOST_QUEUED: usize = 1024;
+/// All queued instances, which RLIMIT_SIGPENDING counts by user: there is one.
+static QUEUED: AtomicUsize = AtomicUsize::new(0);
+
+/// How many instances are queued in the whole system.
+fn queued() -> usize {
+    QUEUED.load(Relaxed)
+}
 
 pub struct Pending {
     /// What is pending. Changes only under the lock of `queue`.
@@ -29,17 +35,20 @@ impl Pending {
         SigSet(self.set.load(SeqCst))
     }
 
-    /// Adds a signal.
+    /// Adds a signal. `limit` is the target's RLIMIT_SIGPENDING; standard signals that the kernel or `kill` sends are
+    /// queued whatever it is.
     ///
     /// # Errors
-    /// `EAGAIN` when a real-time signal cannot be queued (man 3 sigqueue).
-    pub fn add(&self, info: SigInfo) -> Result<(), Errno> {
+    /// `EAGAIN` when a real-time signal with a value cannot be queued (man 3 sigqueue).
+    pub fn add(&self, info: SigInfo, limit: u64) -> Result<(), Errno> {
         let signal = info.signal();
         let mut queue = self.queue.lock();
         if signal.is_real_time() || !self.set().contains(signal) {
-            if queue.len() < MOST_QUEUED && queue.try_reserve(1).is_ok() {
+            let is_free = !signal.is_real_time() && info.is_from_kernel_or_kill();
+            if (is_free || (queued() as u64) < limit) && queue.try_reserve(1).is_ok() {
+                QUEUED.fetch_add(1, Relaxed);
                 queue.push(info);
-            } else if signal.is_real_time() {
+            } else if signal.is_real_time() && !info.is_from_kill() {
                 return Err(Errno::EAGAIN);
             }
             self.set.fetch_or(SigSet::of(signal).0, SeqCst);
@@ -66,15 +75,29 @@ impl Pending {
         if same.next().is_none() {
             self.set.fetch_and(!SigSet::of(signal).0, SeqCst);
         }
-        Some(at.map_or_else(|| SigInfo::from_process(signal, 0), |at| queue.remove(at)))
+        Some(at.map_or_else(
+            || SigInfo::from_process(signal, 0),
+            |at| {
+                QUEUED.fetch_sub(1, Relaxed);
+                queue.remove(at)
+            },
+        ))
     }
 
     /// Forgets all signals of `unwanted`.
     pub fn discard(&self, unwanted: SigSet) {
         if !self.set().intersection(unwanted).is_empty() {
             let mut queue = self.queue.lock();
+            let before = queue.len();
             queue.retain(|info| !info.is_in(unwanted));
+            QUEUED.fetch_sub(before - queue.len(), Relaxed);
             self.set.fetch_and(!unwanted.0, SeqCst);
         }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        QUEUED.fetch_sub(self.queue.lock().len(), Relaxed);
     }
 }

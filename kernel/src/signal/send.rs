@@ -34,7 +34,7 @@ pub fn send_to_process(process: &Process, info: SigInfo) -> Result<(), Errno> {
     if first.is_none_or(|first| comes_to_nothing(&first, signal)) {
         return Ok(());
     }
-    process.signals.pending.add(info)?;
+    process.signals.pending.add(info, queue_limit(process))?;
     crate::fs::signal_arrived();
     notify_one_thread(process, signal);
     Ok(())
@@ -54,7 +54,7 @@ pub fn send_to_thread(task: &Task, info: SigInfo) -> Result<(), Errno> {
     if comes_to_nothing(task, signal) {
         return Ok(());
     }
-    task.signals.pending.add(info)?;
+    task.signals.pending.add(info, queue_limit(&task.process))?;
     crate::fs::signal_arrived();
     if task.signals.is_open_to(signal) {
         task.demand_attention(attention::SIGNAL);
@@ -74,13 +74,18 @@ pub fn force(current: &Current, info: SigInfo) {
         task.signals.set_blocked(blocked.without(SigSet::of(signal)));
     }
     // Only a real-time signal can fail to be queued, and none is forced.
-    let _ = task.signals.pending.add(info);
+    let _ = task.signals.pending.add(info, u64::MAX);
     task.demand_attention(attention::SIGNAL);
 }
 
 /// How a process ends that `signal` kills. Tine writes no core files, so there is never one to tell of.
 pub(super) fn killed_by(signal: Signal) -> ExitStatus {
     ExitStatus::Killed { signal: signal.number(), core: false }
+}
+
+/// How many signals may be queued (RLIMIT_SIGPENDING).
+fn queue_limit(process: &Process) -> u64 {
+    process.limits.lock().get(linux::RLIMIT_SIGPENDING).map_or(u64::MAX, |limit| limit.soft)
 }
 
 /// Whether a signal is dropped at once: ignored, and not blocked by its target, which may change its mind before it

@@ -1,18 +1,46 @@
 //! Stopping and continuing processes (man 7 signal, SIGSTOP and SIGCONT).
 //!
 //! A stopped process is one whose threads wait here before they go back to user mode. SIGCONT takes effect when it is
-//! sent, whatever its action; a stop signal when it is taken, unless a SIGCONT came in between.
+//! sent, whatever its action; a stop signal when it is taken, unless a SIGCONT came in between. The parent learns of a
+//! stop when the last thread has halted, and of the end of one at once.
 
 use super::{ActionFlags, ProcessSignals, SigSet, Signal, send};
 use crate::task::{Current, Process, attention};
-use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use linux_raw_sys::general as linux;
 
-/// Whether a process is stopped, in the lowest bit, and above it how often it was continued.
-pub(super) struct StopState(AtomicU64);
+/// How many processes are stopped, or about to be: the end of a process looks for orphaned stopped groups only if there
+/// is one.
+static STOPPED_PROCESSES: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether any process is stopped.
+pub fn is_any_stopped() -> bool {
+    STOPPED_PROCESSES.load(SeqCst) > 0
+}
+
+/// Whether a process is stopped, in the lowest bit of the first word, and above it how often it was continued; and what
+/// its parent has not yet asked for.
+pub(super) struct StopState {
+    word: AtomicU64,
+    report: AtomicU32,
+}
 
 const STOPPED: u64 = 1;
 const ONE_CONTINUE: u64 = 2;
+
+/// Reports: nothing, that it goes on again, or the number of the signal that stops it, with a mark once all threads have
+/// halted.
+const NOTHING: u32 = 0;
+const HALTED: u32 = 1 << 8;
+const CONTINUED: u32 = 1 << 9;
+
+/// What a parent is told by `wait` of a child that lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// All its threads have halted because of this signal.
+    Stopped(Signal),
+    Continued,
+}
 
 /// A moment before a signal was taken: how often the process had been continued.
 #[derive(Clone, Copy)]
@@ -20,32 +48,68 @@ pub(super) struct Moment(u64);
 
 impl StopState {
     pub const fn running() -> Self {
-        Self(AtomicU64::new(0))
+        Self { word: AtomicU64::new(0), report: AtomicU32::new(NOTHING) }
     }
 
     pub fn is_stopped(&self) -> bool {
-        self.0.load(SeqCst) & STOPPED != 0
+        self.word.load(SeqCst) & STOPPED != 0
     }
 
     /// To be noted before a signal that may stop is taken.
     pub fn moment(&self) -> Moment {
-        Moment(self.0.load(SeqCst) & !STOPPED)
+        Moment(self.word.load(SeqCst) & !STOPPED)
     }
 
-    /// Stops, unless it is stopped already or was continued since `moment`.
-    fn stop(&self, moment: Moment) -> bool {
-        self.0.compare_exchange(moment.0, moment.0 | STOPPED, SeqCst, SeqCst).is_ok()
+    /// Stops because of `signal`, unless it is stopped already or was continued since `moment`.
+    fn stop(&self, moment: Moment, signal: Signal) -> bool {
+        let stops = self.word.compare_exchange(moment.0, moment.0 | STOPPED, SeqCst, SeqCst).is_ok();
+        if stops {
+            STOPPED_PROCESSES.fetch_add(1, SeqCst);
+            self.report.store(signal.number().into(), SeqCst);
+        }
+        stops
+    }
+
+    /// All threads have halted. The signal to tell the parent of, the first time.
+    fn complete(&self) -> Option<Signal> {
+        let signal = Signal::new(self.report.load(SeqCst)).ok()?;
+        let number = u32::from(signal.number());
+        self.report.compare_exchange(number, number | HALTED, SeqCst, SeqCst).is_ok().then_some(signal)
     }
 
     /// Continues. Says whether it was stopped.
     fn resume(&self) -> bool {
         let next = |state: u64| (state & !STOPPED).wrapping_add(ONE_CONTINUE);
-        let mut before = self.0.load(SeqCst);
-        while let Err(now) = self.0.compare_exchange(before, next(before), SeqCst, SeqCst) {
-            before = now;
+        let was_stopped = self.word.update(SeqCst, SeqCst, next) & STOPPED != 0;
+        if was_stopped {
+            STOPPED_PROCESSES.fetch_sub(1, SeqCst);
+            self.report.store(CONTINUED, SeqCst);
         }
-        before & STOPPED != 0
+        was_stopped
     }
+
+    /// A process ends, stopped or not.
+    fn end(&self) {
+        if self.word.update(SeqCst, SeqCst, |state| state & !STOPPED) & STOPPED != 0 {
+            STOPPED_PROCESSES.fetch_sub(1, SeqCst);
+        }
+        self.report.store(NOTHING, SeqCst);
+    }
+}
+
+/// What the parent of `process` is to be told, if it is one of those changes that it asks for; with `take`, once.
+pub fn report(process: &Process, stops: bool, continues: bool, take: bool) -> Option<Change> {
+    let state = &process.signals.stop_state;
+    let word = state.report.load(SeqCst);
+    let change = match word {
+        CONTINUED => continues.then_some(Change::Continued),
+        word if word & HALTED != 0 => Signal::new(word & !HALTED).ok().filter(|_| stops).map(Change::Stopped),
+        _ => None,
+    }?;
+    if take && state.report.compare_exchange(word, NOTHING, SeqCst, SeqCst).is_err() {
+        return None;
+    }
+    Some(change)
 }
 
 /// What sending `signal` does besides making it pending: a stop takes back a continue that nobody has taken, and the
@@ -72,11 +136,10 @@ pub(super) fn discard_pending(process: &Process, unwanted: SigSet) {
 
 /// The default action of a stop signal that was taken after `moment`.
 pub(super) fn stop(process: &Process, signal: Signal, moment: Moment) {
-    if process.signals.stop_state.stop(moment) {
+    if process.signals.stop_state.stop(moment, signal) {
         for task in process.threads.lock().iter() {
             task.demand_attention(attention::SIGNAL);
         }
-        tell_parent(process, linux::CLD_STOPPED, signal);
     }
 }
 
@@ -85,8 +148,29 @@ pub(super) fn wait_while_stopped(current: &Current) {
     let signals: &ProcessSignals = &current.task.process.signals;
     if signals.stop_state.is_stopped() {
         let _registration = signals.continued.register(current);
+        current.task.signals.halted.store(true, SeqCst);
+        note_halted(&current.task.process);
         // Killed or continued: the caller looks which.
         let _ = current.sleep_unless_killed(|| (!signals.stop_state.is_stopped()).then_some(()));
+        current.task.signals.halted.store(false, SeqCst);
+    }
+}
+
+/// A thread has halted or ended: if none of a stopped process runs any more, its parent is told.
+fn note_halted(process: &Process) {
+    let complete = process.signals.stop_state.is_stopped()
+        && process.threads.lock().iter().all(|task| task.signals.halted.load(SeqCst) || task.is_exiting());
+    if complete && let Some(signal) = process.signals.stop_state.complete() {
+        tell_parent(process, linux::CLD_STOPPED, signal);
+    }
+}
+
+/// A thread has ended and is no longer among those of its process.
+pub fn thread_has_ended(process: &Process, was_last: bool) {
+    if was_last {
+        process.signals.stop_state.end();
+    } else {
+        note_halted(process);
     }
 }
 
@@ -98,5 +182,6 @@ fn tell_parent(process: &Process, code: u32, signal: Signal) {
             let status = signal.number().into();
             send::send_child_changed(&parent, linux::SIGCHLD, process, code, status);
         }
+        parent.child_ended.wake_all();
     }
 }

@@ -11,6 +11,7 @@ mod memory;
 mod policy;
 mod process;
 mod scheduling;
+mod sessions;
 mod signals;
 mod system;
 pub mod time;
@@ -136,17 +137,17 @@ fn call(current: &Current, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
         __NR_times => usage::times(current, a),
         __NR_getuid | __NR_getgid | __NR_geteuid | __NR_getegid => identity::root(current),
         __NR_setuid | __NR_setgid => identity::become_root(current, [a as u32, 0, 0]),
-        __NR_setpgid => identity::setpgid(current, a as i32, b as i32),
+        __NR_setpgid => sessions::setpgid(current, a as i32, b as i32),
         __NR_getppid => identity::getppid(current),
-        __NR_getpgrp => identity::getpgrp(current),
-        __NR_setsid => identity::setsid(current),
+        __NR_getpgrp => sessions::getpgrp(current),
+        __NR_setsid => sessions::setsid(current),
         __NR_setreuid | __NR_setregid => identity::become_root(current, [a as u32, b as u32, 0]),
         __NR_getgroups => identity::getgroups(current, a as i32, b),
         __NR_setgroups => identity::setgroups(current, a as i32, b),
         __NR_setresuid | __NR_setresgid => identity::become_root(current, [a as u32, b as u32, c as u32]),
         __NR_getresuid | __NR_getresgid => identity::three_times_root(current, a, b, c),
-        __NR_getpgid => identity::getpgid(current, a as i32),
-        __NR_getsid => identity::getsid(current, a as i32),
+        __NR_getpgid => sessions::getpgid(current, a as i32),
+        __NR_getsid => sessions::getsid(current, a as i32),
         __NR_rt_sigpending => signals::rt_sigpending(current, a, b as usize),
         __NR_rt_sigtimedwait => signals::rt_sigtimedwait(current, a, b, c, d as usize),
         __NR_rt_sigqueueinfo => signals::rt_sigqueueinfo(current, a as u32, b as u32, c),

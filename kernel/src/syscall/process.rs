@@ -151,12 +151,26 @@ pub fn wait4(current: &Current, which: i32, status: u64, options: u32, usage: u6
         0 => WaitFor::Group(current.task.process.group.load(Relaxed)),
         1.. => WaitFor::Process(which as u32),
     };
-    let mut how = WaitOptions::empty();
-    how.set(WaitOptions::NO_HANG, options & WNOHANG != 0);
-    let Some(ended) = task::wait_for_child(current, which, how)? else { return Ok(0) };
-    user::write_if_wanted(status, &ended.status.to_wait_status())?;
-    user::write_if_wanted(usage, &ResourceUsage::of(&ended.usage))?;
-    Ok(ended.id.into())
+    let how = wait_options(options | WEXITED);
+    let Some(report) = task::wait_for_child(current, which, how)? else { return Ok(0) };
+    user::write_if_wanted(status, &report.outcome.to_wait_status())?;
+    user::write_if_wanted(usage, &ResourceUsage::of(&report.usage))?;
+    Ok(report.id.into())
+}
+
+/// What the options of `waitid` mean; WSTOPPED is WUNTRACED. All threads of a process wait for the same children, so
+/// that __WNOTHREAD means nothing.
+fn wait_options(options: u32) -> WaitOptions {
+    const MEANINGS: [(u32, WaitOptions); 7] = [
+        (WNOHANG, WaitOptions::NO_HANG),
+        (WNOWAIT, WaitOptions::NO_WAIT),
+        (WEXITED, WaitOptions::ENDED),
+        (WSTOPPED, WaitOptions::STOPPED),
+        (WCONTINUED, WaitOptions::CONTINUED),
+        (__WCLONE, WaitOptions::CLONES),
+        (__WALL, WaitOptions::ALL_KINDS),
+    ];
+    MEANINGS.iter().filter(|(bit, _)| options & bit != 0).map(|(_, meaning)| *meaning).collect()
 }
 
 /// The part of `siginfo_t` that waitid fills (man 2 waitid).
@@ -170,7 +184,6 @@ struct ChildInfo {
     pid: u32,
     uid: u32,
     status: i32,
-    rest: [u32; 25],
 }
 
 pub fn waitid(
@@ -192,18 +205,14 @@ pub fn waitid(
         P_PGID => WaitFor::Group(id),
         _ => return Err(Errno::EINVAL),
     };
-    let mut how = WaitOptions::empty();
-    how.set(WaitOptions::NO_HANG, options & WNOHANG != 0);
-    how.set(WaitOptions::NO_WAIT, options & WNOWAIT != 0);
-    let ended = task::wait_for_child(current, which, how)?;
-    let mut report =
-        ChildInfo { signo: 0, errno: 0, code: 0, padding: 0, pid: 0, uid: 0, status: 0, rest: [0; 25] };
-    if let Some(ended) = ended {
-        report.signo = SIGCHLD as i32;
-        report.pid = ended.id;
-        (report.code, report.status) = ended.status.to_signal_info();
-        user::write_if_wanted(usage, &ResourceUsage::of(&ended.usage))?;
+    let report = task::wait_for_child(current, which, wait_options(options))?;
+    let mut told = ChildInfo { signo: 0, errno: 0, code: 0, padding: 0, pid: 0, uid: 0, status: 0 };
+    if let Some(report) = report {
+        told.signo = SIGCHLD as i32;
+        told.pid = report.id;
+        (told.code, told.status) = report.outcome.to_signal_info();
+        user::write_if_wanted(usage, &ResourceUsage::of(&report.usage))?;
     }
-    user::write_if_wanted(info, &report)?;
+    user::write_if_wanted(info, &told)?;
     Ok(0)
 }

@@ -1,5 +1,6 @@
 //! System calls on the system as a whole, and on what a thread has in the processor.
 
+use super::sessions;
 use crate::cpus;
 use crate::errno::Errno;
 use crate::fs;
@@ -137,12 +138,8 @@ pub fn prctl(current: &Current, option: u32, argument: u64) -> Result<u64, Errno
             user::write(argument, &bytes)?;
             Ok(0)
         }
-        // To be told of the parent's death is not to be had; not to be told is.
-        prctl::PR_SET_PDEATHSIG if argument == 0 => Ok(0),
-        prctl::PR_GET_PDEATHSIG => {
-            user::write(argument, &0_i32)?;
-            Ok(0)
-        }
+        prctl::PR_SET_PDEATHSIG => sessions::set_death_signal(current, argument),
+        prctl::PR_GET_PDEATHSIG => sessions::get_death_signal(current, argument),
         _ => Err(Errno::EINVAL),
     }
 }

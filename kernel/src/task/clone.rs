@@ -2,12 +2,12 @@
 
 use super::process::{Identity, NewProcess};
 use super::table::{self, Admission};
-use super::{Current, Process, Scheduling, Task, image};
+use super::{Current, Jobs, Process, Scheduling, Task, image};
 use crate::errno::Errno;
 use crate::fs::{self, FileTable, FsContext};
 use crate::limits::{Limit, Limits};
 use crate::signal::{ProcessSignals, ThreadSignals};
-use crate::{cpus, user};
+use crate::{cpus, tty, user};
 use alloc::{boxed::Box, string::String, sync::Arc, sync::Weak, vec::Vec};
 use arch::user::{USER_END, UserContext};
 use core::sync::atomic::Ordering::*;
@@ -192,6 +192,7 @@ fn child_process(current: &Current, request: &CloneRequest, id: u32) -> Result<A
         limits,
         group: this.group.load(Relaxed),
         session: this.session.load(Relaxed),
+        jobs: Jobs::for_child(&current.task),
         exit_signal: request.exit_signal,
         parent: Arc::downgrade(&parent),
     });
@@ -272,9 +273,11 @@ pub fn first_process(
         limits,
         group: id,
         session: id,
+        jobs: Jobs::new(),
         exit_signal: 0,
         parent: Weak::new(),
     });
+    tty::serial::give_to(&process);
     let user = Box::new(UserContext::new(image.entry, image.stack).ok_or(Errno::ENOMEM)?);
     let scheduling = Scheduling { affinity: CpuSet::ALL, policy: Policy::default(), nice: 0 };
     let thread =

@@ -35,6 +35,7 @@ pub fn exec(current: &Current, request: Request) -> Result<(), Errno> {
         identity.command_line = image.command_line;
     }
     unshare_files(current);
+    process.jobs.note_exec();
     process.signals.reset_for_exec();
     current.task.signals.reset_for_exec();
     if current.task.id.0 == process.id {

@@ -1,6 +1,6 @@
 //! The end of threads and processes.
 
-use super::{Current, Process, Task, attention, table};
+use super::{Current, Process, Task, attention, jobs, table};
 use crate::{cpus, futex, signal, user};
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering::*;
@@ -27,7 +27,8 @@ impl ExitStatus {
         }
     }
 
-    /// As `wait` reports it (man 2 wait, `bits/waitstatus.h`).
+    /// As `wait` reports it (man 2 wait, `bits/waitstatus.h`). Tine writes no core files, so the bit that tells of one
+    /// is never set, as it is not on Linux for a process that may not write one.
     pub fn to_wait_status(self) -> i32 {
         match self {
             Self::Exited(status) => i32::from(status) << 8,
@@ -72,6 +73,8 @@ pub(super) fn finish(current: &Current) {
         threads.is_empty()
     };
     signal::thread_ends(task);
+    signal::thread_has_ended(process, is_last);
+    jobs::tell_of_death(task);
     if is_last {
         end_process(current, process);
     }
@@ -90,6 +93,8 @@ fn end_process(current: &Current, process: &Arc<Process>) {
     process.release_files();
     process.release_space(current);
     process.release_parent();
+    jobs::leave_session(process);
+    jobs::leave_group(process);
     reparent_children(process);
     reap_if_ignored(process);
     process.status.call_once(|| status);
@@ -128,6 +133,8 @@ fn reparent_children(process: &Arc<Process>) {
     for orphan in orphans {
         init.children.lock().push(orphan.clone());
         orphan.set_parent(&init);
+        orphan.jobs.note_adoption();
+        jobs::leave_orphan(process, &orphan);
         if let Some(status) = orphan.status.get() {
             notify_parent(&orphan, *status);
         }

@@ -1,7 +1,7 @@
 //! A process: what its threads share.
 
 use super::usage::PastUsage;
-use super::{ExitStatus, Task, attention, table};
+use super::{ExitStatus, Jobs, Task, attention, table};
 use crate::cpus;
 use crate::fs::{FileTable, FsContext};
 use crate::limits::Limits;
@@ -30,12 +30,13 @@ pub struct Process {
     /// Process group and session (man 2 setpgid, setsid).
     pub group: AtomicU32,
     pub session: AtomicU32,
+    pub jobs: Jobs,
     /// The signal that the parent gets when this process ends; 0 for none.
     pub exit_signal: AtomicU32,
     parent: Lock<Weak<Process>, { rank::PROCESS }>,
     parent_id: AtomicU32,
     pub children: Lock<Vec<Arc<Process>>, { rank::FAMILY }>,
-    /// Woken when a child ends.
+    /// Woken when a child ends, stops, or goes on.
     pub child_ended: WaitQueue,
     /// Woken when this process has replaced its image or ended: what a vfork waits for.
     pub released: WaitQueue,
@@ -76,6 +77,7 @@ pub struct NewProcess {
     pub limits: Limits,
     pub group: u32,
     pub session: u32,
+    pub jobs: Jobs,
     pub exit_signal: u32,
     pub parent: Weak<Process>,
 }
@@ -93,6 +95,7 @@ impl Process {
             limits: Lock::new(new.limits),
             group: AtomicU32::new(new.group),
             session: AtomicU32::new(new.session),
+            jobs: new.jobs,
             exit_signal: AtomicU32::new(new.exit_signal),
             parent_id: AtomicU32::new(new.parent.upgrade().map_or(0, |parent| parent.id)),
             parent: Lock::new(new.parent),
@@ -147,6 +150,10 @@ impl Process {
             task.demand_attention(attention::EXIT);
         }
         threads.push(task.clone());
+        // A stop that comes from now on finds the thread in the list.
+        if self.signals.is_stopped() {
+            task.demand_attention(attention::SIGNAL);
+        }
     }
 
     /// A thread of the process, to deliver signals to. `None` once all have ended.

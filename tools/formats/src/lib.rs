@@ -12,6 +12,7 @@ pub mod cpu_set;
 pub mod exit;
 pub mod histogram;
 pub mod record;
+pub mod terminal;
 pub mod trace;
 
 pub use cpu_set::CpuSet;

@@ -1,6 +1,5 @@
 //! `/dev`: character devices.
 
-mod console;
 mod memory;
 pub mod random;
 mod results;
@@ -9,6 +8,8 @@ use super::directory::{Builder, Directory};
 use super::{DeviceId, File, Inode, Kind, Metadata};
 use crate::errno::Errno;
 use crate::task::Current;
+use crate::tty::serial::{self, Input};
+use crate::tty::{self, Controlling, Multiplexer, Terminal};
 use alloc::sync::Arc;
 
 /// The file system of device nodes.
@@ -38,6 +39,7 @@ impl Inode for Node {
 type Row = (&'static str, DeviceId, fn(Metadata) -> Arc<dyn File>);
 
 const CONSOLE: DeviceId = DeviceId::new(5, 1);
+const MULTIPLEXER: DeviceId = DeviceId::new(5, 2);
 
 /// `results` is Tine's own, with a number from the range for local use.
 const NODES: &[Row] = &[
@@ -46,8 +48,9 @@ const NODES: &[Row] = &[
     ("full", DeviceId::new(1, 7), |metadata| Arc::new(memory::Full(metadata))),
     ("random", DeviceId::new(1, 8), |metadata| Arc::new(random::Random(metadata))),
     ("urandom", DeviceId::new(1, 9), |metadata| Arc::new(random::Random(metadata))),
-    ("tty", DeviceId::new(5, 0), |metadata| Arc::new(console::Console(metadata))),
-    ("console", CONSOLE, |metadata| Arc::new(console::Console(metadata))),
+    ("tty", DeviceId::new(5, 0), |metadata| Arc::new(Controlling::new(metadata))),
+    ("console", CONSOLE, |metadata| Arc::new(Terminal::new(metadata, serial::tty(), true))),
+    ("ttyS0", serial::DEVICE, |metadata| Arc::new(Terminal::new(metadata, serial::tty(), false))),
     ("results", DeviceId::new(240, 0), |metadata| Arc::new(results::Results::new(metadata))),
 ];
 
@@ -55,9 +58,13 @@ fn node_metadata(number: u64, represents: DeviceId) -> Metadata {
     Metadata { represents, ..Metadata::new(Kind::CharDevice, 0o666, number, FILE_SYSTEM) }
 }
 
-/// The console, as the first process has it open.
-pub fn console() -> Arc<dyn File> {
-    Arc::new(console::Console(node_metadata(1, CONSOLE)))
+/// Standard input, output and error of the first process.
+pub fn standard() -> Arc<dyn File> {
+    match serial::input() {
+        Input::Stream => tty::Stream::get(),
+        Input::Off => Arc::new(Terminal::new(node_metadata(1, CONSOLE), serial::tty(), true)),
+        Input::Terminal => Arc::new(Terminal::new(node_metadata(1, serial::DEVICE), serial::tty(), false)),
+    }
 }
 
 pub fn directory() -> Arc<Directory> {
@@ -66,6 +73,9 @@ pub fn directory() -> Arc<Directory> {
         let metadata = node_metadata(number, *device);
         directory.insert(name, Arc::new(Node { metadata, open: *open }));
     }
+    let number = 2 + NODES.len() as u64;
+    directory.insert("ptmx", Arc::new(Multiplexer(node_metadata(number, MULTIPLEXER))));
+    directory.insert("pts", tty::pseudo_directory());
     directory.build()
 }
 

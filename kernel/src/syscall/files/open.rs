@@ -34,6 +34,7 @@ pub fn openat(current: &Current, directory: i32, path: u64, flags: u32, _mode: u
         return Err(Errno::EROFS);
     }
     let description = Description::open(dentry, flags)?;
+    description.file().opened(current, flags)?;
     Ok(current.task.process.files().insert(description, 0, has(O_CLOEXEC))? as u64)
 }
 

@@ -6,6 +6,7 @@ pub mod cargo;
 pub mod host_files;
 pub mod initramfs;
 pub mod programs;
+pub mod shell;
 
 use crate::setup;
 use crate::setup::target::KernelTarget;

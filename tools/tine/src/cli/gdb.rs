@@ -26,11 +26,13 @@ pub fn gdb(options: &GdbOptions) -> Result<()> {
         attach(kernel, port, entry)
     );
     let forever = Limits { boot_s: u32::MAX, run_s: u32::MAX };
-    let seen = watch::watch(command, &forever, true, None).context("cannot start QEMU")?;
+    let seen = watch::watch(command, &forever, true, None, None).context("cannot start QEMU")?;
     match seen.ended {
         Ended::Exited(status) if status.code() == Some(1) => bail!("QEMU failed: {}", seen.complaints.trim()),
         Ended::Exited(status) => println!("The machine ended; QEMU's {status}."),
-        Ended::Interrupted | Ended::Silent | Ended::TimedOut => println!("The machine was ended."),
+        Ended::Interrupted | Ended::Left | Ended::Silent | Ended::TimedOut => {
+            println!("The machine was ended.")
+        }
     }
     Ok(())
 }

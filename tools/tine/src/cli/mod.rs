@@ -8,6 +8,7 @@ mod iso;
 mod lists;
 mod new_balancer;
 mod run;
+mod shell;
 mod sim;
 mod timeline;
 
@@ -34,6 +35,8 @@ struct Cli {
 enum Command {
     /// Boot a machine and run a program on it.
     Run(RunOptions),
+    /// Use a shell in a machine: on a terminal, or fed by a pipe.
+    Shell(ShellOptions),
     /// Measure what the kernel's operations cost, in virtual and in wall time; takes some minutes.
     Bench(BenchOptions),
     /// Run a workload on a simulated machine of up to 4096 CPUs.
@@ -72,6 +75,13 @@ struct RunOptions {
     /// Which events are traced.
     #[arg(long, value_name = "LEVEL", default_value_t, value_enum, requires = "trace")]
     trace_level: Level,
+}
+
+#[derive(Debug, Args)]
+struct ShellOptions {
+    /// Arguments for the shell come after `--`, such as `-- -c 'nproc; uname -a'`. Without `--timeout`, there is no limit.
+    #[command(flatten)]
+    machine: MachineOptions,
 }
 
 #[derive(Debug, Args)]
@@ -136,7 +146,7 @@ struct IsoOptions {
 }
 
 /// What to boot.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 struct MachineOptions {
     /// A machine of qemu-configs/.
     #[arg(long, value_name = "NAME", default_value = machine::DEFAULT_CONFIG)]
@@ -190,7 +200,7 @@ struct MachineOptions {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match interrupt::handle().and_then(|()| dispatch(cli)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("tine: {error:#}");
             ExitCode::FAILURE
@@ -198,13 +208,14 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn dispatch(cli: Cli) -> Result<()> {
-    match cli.command {
+fn dispatch(cli: Cli) -> Result<ExitCode> {
+    let done = match cli.command {
         None => {
             let machine = MachineOptions { config: machine::DEFAULT_CONFIG.into(), ..Default::default() };
             run::run(&RunOptions { machine, json: None, trace: None, trace_level: Level::Sched })
         }
         Some(Command::Run(options)) => run::run(&options),
+        Some(Command::Shell(options)) => return shell::shell(&options),
         Some(Command::Bench(options)) => bench::bench(&options),
         Some(Command::Sim(options)) => sim::sim(&options),
         Some(Command::Timeline(options)) => timeline::timeline(&options),
@@ -219,7 +230,8 @@ fn dispatch(cli: Cli) -> Result<()> {
         Some(Command::Gdb(options)) => gdb::gdb(&options),
         Some(Command::Iso(options)) => iso::iso(&options),
         Some(Command::Clippy) => clippy::clippy(),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use crate::build::Guest;
 use crate::setup::qemu::Qemu;
 use std::process::Command;
 
-/// The descriptors of QEMU that COM1, COM2 and the debug console are written to.
+/// The descriptors of QEMU that COM1, COM2 and the debug console are written to. COM1's is a connected socket when there is
+/// input.
 pub const COM1_FD: i32 = 3;
 pub const COM2_FD: i32 = 4;
 pub const TRACE_FD: i32 = 5;
@@ -18,7 +19,13 @@ pub fn command(qemu: &Qemu, plan: &Plan, guest: &Guest, accelerator: Accelerator
     command.args(accelerator.arguments()).args(hardware(&plan.config));
     command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
     command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
-    command.args(serial("com1", COM1_FD)).args(serial("com2", COM2_FD));
+    match plan.input {
+        None => command.args(serial("com1", COM1_FD)),
+        Some(_) => {
+            command.args(["-chardev", &format!("socket,id=com1,fd={COM1_FD}"), "-serial", "chardev:com1"])
+        }
+    };
+    command.args(serial("com2", COM2_FD));
     if plan.trace.is_some() {
         command.args(channel("trace", TRACE_FD)).args(["-device", "isa-debugcon,iobase=0xe9,chardev=trace"]);
     }

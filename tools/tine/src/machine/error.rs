@@ -36,6 +36,8 @@ pub enum Cause {
     Reset,
     #[error("The machine was ended because you asked for it.")]
     Interrupted,
+    #[error("The machine was ended because you left it.")]
+    Left,
     #[error("The run ended, and not well: {}.", .0.join("; "))]
     Failed(Vec<String>),
 }

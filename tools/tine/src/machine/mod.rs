@@ -8,6 +8,7 @@ pub mod config;
 mod error;
 #[cfg(test)]
 mod fake;
+pub mod input;
 pub mod plan;
 mod probe_image;
 pub mod watch;
@@ -27,9 +28,11 @@ use accel::{Accelerator, Choice};
 use anyhow::Result;
 use config::{Accel, Config, Tick};
 use formats::record::Event;
+use input::Keyboard;
 use plan::{Plan, quoted};
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 use tempfile::NamedTempFile;
@@ -53,6 +56,7 @@ pub struct Machine {
     program: String,
     arguments: Vec<String>,
     trace: Option<Level>,
+    input: Option<input::Kind>,
     ui: Ui,
     measure_host: bool,
 }
@@ -123,6 +127,7 @@ impl Machine {
             program: figures::SPIN_PROGRAM.into(),
             arguments: Vec::new(),
             trace: None,
+            input: None,
             ui: Ui::Quiet,
             measure_host: false,
         }
@@ -226,6 +231,12 @@ impl Machine {
         self
     }
 
+    /// Lets somebody type at the program, or feed it, by [`Prepared::run_with`]. BusyBox is in the machine then.
+    pub fn input(mut self, kind: input::Kind) -> Self {
+        self.input = Some(kind);
+        self
+    }
+
     /// Tells the user what is done, and shows the machine's console as it comes.
     pub fn live(mut self) -> Self {
         self.ui = Ui::Talkative;
@@ -256,6 +267,7 @@ impl Machine {
             program_path: format!("/bin/{name}"),
             arguments: self.arguments.clone(),
             trace: self.trace,
+            input: self.input,
             changes: self.changes.iter().map(Change::option).collect(),
         };
         plan.check_policies()?;
@@ -266,12 +278,15 @@ impl Machine {
     pub fn prepare(&self) -> Result<Prepared> {
         let workspace = Workspace::find()?;
         let mut plan = self.plan(&workspace)?;
-        let host = HostFiles::take(self.changes.iter().filter_map(|change| match change {
+        let mut host = HostFiles::take(self.changes.iter().filter_map(|change| match change {
             Change::With(what) => Some(what),
             _ => None,
         }))?;
         let qemu = qemu::ensure(&workspace, self.ui)?;
         let guest = build::guest(&workspace, self.profile, self.ui)?;
+        if self.input.is_some() {
+            build::shell::add(&mut host, |name| guest.programs.contains_key(name))?;
+        }
         match host.program(&self.program) {
             Some(path) => plan.program_path = path.display().to_string(),
             None => {
@@ -319,6 +334,18 @@ impl Prepared {
         ));
     }
 
+    /// Boots it with `keyboard` at its first serial port, of which `cable` is QEMU's end, and shows what it writes there.
+    pub fn run_with(self, keyboard: Keyboard, cable: UnixStream) -> Result<Outcome, Failure> {
+        let reproduce = self.plan.reproduce();
+        let limits = &self.plan.config.limits;
+        let seen = watch::watch(self.command(), limits, true, None, Some((keyboard, cable)));
+        let seen = seen.map_err(|error| Failure::of_machine(Cause::Start(error), "", reproduce.clone()))?;
+        match judge(&seen, &self.plan) {
+            Ok(ending) => Ok(self.outcome(seen, ending, None)),
+            Err(cause) => Err(Failure::of_machine(cause, &seen.console, reproduce)),
+        }
+    }
+
     fn run(self, ui: Ui, measure_host: bool) -> Result<Outcome, Failure> {
         let in_turn = self.choice.accelerator == Accelerator::TcgIcount;
         let cpus = self.plan.config.cpus as usize;
@@ -329,7 +356,7 @@ impl Prepared {
         let file = self.plan.trace.map(|_| NamedTempFile::new()).transpose().map_err(start)?;
         let handle = file.as_ref().map(for_writing).transpose().map_err(start)?;
         let limits = &self.plan.config.limits;
-        let seen = watch::watch(self.command(), limits, ui == Ui::Talkative, handle).map_err(start)?;
+        let seen = watch::watch(self.command(), limits, ui == Ui::Talkative, handle, None).map_err(start)?;
         let trace = file.map(|file| fs::read(file.path())).transpose().map_err(start)?;
         match judge(&seen, &self.plan) {
             Ok(ending) => {
@@ -395,6 +422,7 @@ fn judge(seen: &Seen, plan: &Plan) -> Result<Ending, Cause> {
         Ended::Silent => return Err(Cause::Silent(limits.boot())),
         Ended::TimedOut => return Err(Cause::TimedOut(limits.run())),
         Ended::Interrupted => return Err(Cause::Interrupted),
+        Ended::Left => return Err(Cause::Left),
     };
     match status.code() {
         None => Err(Cause::Signal(status.signal().unwrap_or_default())),

@@ -1,6 +1,7 @@
 //! One boot, decided to the last detail, and how to ask for it again.
 
 use super::config::Config;
+use super::input::Kind;
 use crate::build::Profile;
 use crate::names;
 use crate::trace::Level;
@@ -21,6 +22,8 @@ pub struct Plan {
     pub arguments: Vec<String>,
     /// Which events are traced.
     pub trace: Option<Level>,
+    /// What the program's standard input is; nothing without it.
+    pub input: Option<Kind>,
     /// The options of `tine run` that make `config` out of the one of that name.
     pub changes: Vec<String>,
 }
@@ -61,6 +64,7 @@ impl Plan {
             words.push("x2apic=off".into());
         }
         words.extend(self.trace.map(|level| format!("trace={level}")));
+        words.extend(self.input.map(|kind| kind.option().to_owned()));
         words.extend((!config.append.is_empty()).then(|| config.append.clone()));
         words.push(format!("init={}", quoted(&self.program_path)));
         if self.program_path != format!("/bin/{}", self.program) {
@@ -75,7 +79,8 @@ impl Plan {
 
     /// The command that boots the same machine again.
     pub fn reproduce(&self) -> String {
-        let mut words = vec!["cargo run -- run".to_owned()];
+        let command = if self.input.is_some() { "shell" } else { "run" };
+        let mut words = vec![format!("cargo run -- {command}")];
         if self.config_name != super::DEFAULT_CONFIG {
             words.push(format!("--config {}", self.config_name));
         }
@@ -87,6 +92,9 @@ impl Plan {
         }
         words.extend(self.trace.map(|level| format!("--trace tine.pftrace --trace-level {level}")));
         words.push(format!("--seed {}", self.seed));
+        if self.input.is_some() {
+            return words.join(" ");
+        }
         words.extend(["--".to_owned(), self.program.clone()]);
         words.extend(self.arguments.iter().map(|argument| quoted(argument)));
         words.join(" ")
@@ -116,6 +124,7 @@ mod tests {
             program_path: "/bin/hello".into(),
             arguments: vec!["--name".into(), "two words".into()],
             trace: None,
+            input: None,
             changes: vec!["--append tick.storm=on".into()],
         }
     }

@@ -2,12 +2,15 @@
 
 use super::command::{COM1_FD, COM2_FD, TRACE_FD};
 use super::config::Limits;
+use super::input::Keyboard;
 use crate::interrupt;
 use crate::process::Contained;
 use command_fds::{CommandFdExt, FdMapping};
 use formats::record::Event;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -29,6 +32,8 @@ pub enum Ended {
     TimedOut,
     /// The user wanted it to end.
     Interrupted,
+    /// The user has left it, by a key.
+    Left,
 }
 
 /// What was seen of a machine.
@@ -54,15 +59,29 @@ enum News {
 }
 
 /// Starts `command`, which must be QEMU with its serial ports at [`COM1_FD`] and [`COM2_FD`]. `live` also copies the
-/// console to standard output as it comes. `trace` becomes [`TRACE_FD`].
-pub fn watch(command: Command, limits: &Limits, live: bool, trace: Option<File>) -> io::Result<Seen> {
+/// console to standard output as it comes. `trace` becomes [`TRACE_FD`]. With a keyboard and its cable, somebody can type.
+pub fn watch(
+    command: Command,
+    limits: &Limits,
+    live: bool,
+    trace: Option<File>,
+    input: Option<(Keyboard, UnixStream)>,
+) -> io::Result<Seen> {
     let started = Instant::now();
-    let (mut process, news) = start(command, trace)?;
+    let keyboard = input.as_ref().map(|(keyboard, _)| keyboard.clone());
+    let (mut process, news) = start(command, trace, input)?;
     let mut seen = Notes { live, ..Notes::default() };
     let (boot, run) = (started + limits.boot(), started + limits.run());
     let ended = loop {
         match news.recv_timeout(PATIENCE) {
-            Ok(news) => seen.note(news),
+            Ok(news) => {
+                seen.note(news);
+                if let Some(keyboard) = &keyboard
+                    && !seen.events.is_empty()
+                {
+                    keyboard.switch_on();
+                }
+            }
             Err(RecvTimeoutError::Disconnected) => match process.wait_until(run)? {
                 Some(status) => break Ended::Exited(status),
                 None => break Ended::TimedOut,
@@ -77,6 +96,9 @@ pub fn watch(command: Command, limits: &Limits, live: bool, trace: Option<File>)
         if interrupt::requested() {
             break Ended::Interrupted;
         }
+        if keyboard.as_ref().is_some_and(Keyboard::wants_out) {
+            break Ended::Left;
+        }
         let now = Instant::now();
         if now >= run {
             break Ended::TimedOut;
@@ -90,11 +112,21 @@ pub fn watch(command: Command, limits: &Limits, live: bool, trace: Option<File>)
     Ok(seen.finish(ended, started.elapsed()))
 }
 
-fn start(mut command: Command, trace: Option<File>) -> io::Result<(Contained, Receiver<News>)> {
-    let (com1, com1_end) = io::pipe()?;
+fn start(
+    mut command: Command,
+    trace: Option<File>,
+    input: Option<(Keyboard, UnixStream)>,
+) -> io::Result<(Contained, Receiver<News>)> {
+    let (com1, com1_end): (Box<dyn Read + Send>, OwnedFd) = match input {
+        Some((keyboard, cable)) => (Box::new(keyboard.screen()?), cable.into()),
+        None => {
+            let (ours, theirs) = io::pipe()?;
+            (Box::new(ours), theirs.into())
+        }
+    };
     let (com2, com2_end) = io::pipe()?;
     let mut mappings = vec![
-        FdMapping { parent_fd: com1_end.into(), child_fd: COM1_FD },
+        FdMapping { parent_fd: com1_end, child_fd: COM1_FD },
         FdMapping { parent_fd: com2_end.into(), child_fd: COM2_FD },
     ];
     mappings.extend(trace.map(|file| FdMapping { parent_fd: file.into(), child_fd: TRACE_FD }));
@@ -200,7 +232,7 @@ mod tests {
 
     fn watched(script: &str, limits: Limits) -> Seen {
         let fake = fake::Qemu::new(script);
-        watch(Command::new(fake.qemu().path), &limits, false, None).expect("the script starts")
+        watch(Command::new(fake.qemu().path), &limits, false, None, None).expect("the script starts")
     }
 
     const SHORT: Limits = Limits { boot_s: 1, run_s: 2 };
@@ -237,6 +269,6 @@ mod tests {
 
     #[test]
     fn a_qemu_that_cannot_be_started_is_an_error() {
-        assert!(watch(Command::new("/nonexistent/qemu"), &SHORT, false, None).is_err());
+        assert!(watch(Command::new("/nonexistent/qemu"), &SHORT, false, None, None).is_err());
     }
 }

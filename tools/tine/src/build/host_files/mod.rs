@@ -40,7 +40,8 @@ impl HostFiles {
         Ok(files)
     }
 
-    fn take_one(&mut self, wanted: &str) -> Result<()> {
+    /// As [`Self::take`], one more.
+    pub fn take_one(&mut self, wanted: &str) -> Result<()> {
         let path = find(wanted)?;
         if path.is_dir() {
             return self.directory(&path);

@@ -45,6 +45,11 @@ impl Tree {
         self.walk(path, false).map(drop)
     }
 
+    /// Puts a symbolic link into the guest that the host does not have, unless something is there.
+    pub fn add_link(&mut self, at: &Path, to: &Path) {
+        self.0.entry(at.to_owned()).or_insert_with(|| Node::Symlink(to.to_owned()));
+    }
+
     fn walk(&mut self, path: &Path, follow_last: bool) -> Result<PathBuf> {
         let mut names = names(path);
         let mut at = PathBuf::from("/");
