@@ -74,6 +74,7 @@ fn same(record: &Record, options: &SimOptions) -> Result<Setup> {
         name: record.program.clone(),
         program,
         workload,
+        remarks: Vec::new(),
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod compare;
 mod options;
+mod recorded;
 mod report;
 mod trace;
 
@@ -58,6 +59,7 @@ pub fn sim(options: &SimOptions) -> Result<()> {
         return compare::compare(options);
     }
     let setup = Setup::new(options)?;
+    setup.remarks.iter().for_each(|remark| eprintln!("tine: {remark}"));
     let recorder = options.trace.is_some().then(|| trace::Recorder::new(&setup));
     let run = run(&setup, recorder.as_ref().map(trace::Recorder::sink))?;
     if let Some((path, recorder)) = options.trace.as_ref().zip(recorder) {

@@ -1,11 +1,11 @@
 //! What to simulate, from the command line.
 
+use super::recorded::{self, Recorded};
 use crate::machine::Machine;
 use crate::machine::config::Tick;
 use crate::names;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use formats::trace::Trace;
 use sched::{Duration, Timer, Topology, balance, order};
 use sim::workload::{MessageStorm, SpinStress};
 use sim::{Calibration, Config, Workload};
@@ -24,7 +24,7 @@ const STORM: &str = "message_storm";
 
 #[derive(Debug, Args)]
 pub struct SimOptions {
-    /// Number of CPUs, up to 4096. Default: as many as the topology has, else 4.
+    /// Number of CPUs, up to 4096. Default: as many as the topology has, or the recorded machine had, else 4.
     #[arg(long, value_name = "N")]
     cpus: Option<usize>,
     /// Sockets, cores in each, and hardware threads in each of those. Default: one socket of single-threaded cores.
@@ -193,30 +193,60 @@ pub struct Setup {
     pub name: String,
     pub program: Program,
     pub workload: Workload,
+    /// What the user should know of the workload.
+    pub remarks: Vec<String>,
 }
 
 impl Setup {
     pub fn new(options: &SimOptions) -> Result<Self> {
-        let topology = options.machine()?;
-        let scheduler =
-            scheduler(options.order.as_deref(), options.balancer.as_deref(), options.hz, options.seed)?;
+        let chosen = options.machine()?;
         let costs = options.costs()?;
         let name = options.workload.clone();
+        if let Some(path) = name.strip_prefix("trace:") {
+            options.no_arguments()?;
+            return Self::recorded(options, chosen, recorded::read(path, &costs)?, costs);
+        }
+        let topology = chosen.unwrap_or_else(|| Topology::flat(DEFAULT_CPUS));
+        let scheduler =
+            scheduler(options.order.as_deref(), options.balancer.as_deref(), options.hz, options.seed)?;
         let (program, workload) = match Program::parse(&name, &options.arguments)? {
             Some(program) => {
                 let workload = program.workload().unwrap_or_default();
                 (program, workload)
             }
             None => {
-                ensure!(
-                    options.arguments.is_empty(),
-                    "only programs have options: `{}`",
-                    options.arguments.join(" ")
-                );
-                (Program::Other, file(&name, topology.cpus(), &costs)?)
+                options.no_arguments()?;
+                (Program::Other, file(&name, topology.cpus())?)
             }
         };
-        Ok(Self { topology, scheduler, tick: options.hz, costs, slowdown: 1.0, name, program, workload })
+        let (tick, remarks) = (options.hz, Vec::new());
+        Ok(Self { topology, scheduler, tick, costs, slowdown: 1.0, name, program, workload, remarks })
+    }
+
+    /// What is not chosen is as it was recorded.
+    fn recorded(
+        options: &SimOptions,
+        chosen: Option<Topology>,
+        recorded: Recorded,
+        costs: Calibration,
+    ) -> Result<Self> {
+        let Recorded { workload, topology, order, balancer, remarks } = recorded;
+        let order = options.order.as_deref().or(order.as_deref());
+        let balancer = options.balancer.as_deref().or(balancer.as_deref());
+        let scheduler = scheduler(order, balancer, options.hz, options.seed).context(
+            "choose the policies by --order and --balancer, or leave those out that it was recorded under",
+        )?;
+        Ok(Self {
+            topology: chosen.unwrap_or(topology),
+            scheduler,
+            tick: options.hz,
+            costs,
+            slowdown: 1.0,
+            name: options.workload.clone(),
+            program: Program::Other,
+            workload,
+            remarks,
+        })
     }
 
     pub fn config(&self) -> Config {
@@ -230,7 +260,17 @@ impl Setup {
 }
 
 impl SimOptions {
-    fn machine(&self) -> Result<Topology> {
+    fn no_arguments(&self) -> Result<()> {
+        let arguments = self.arguments.join(" ");
+        ensure!(
+            self.arguments.is_empty(),
+            "only the programs {SPIN} and {STORM} have options: `{arguments}`"
+        );
+        Ok(())
+    }
+
+    /// The machine that was chosen, if any was.
+    fn machine(&self) -> Result<Option<Topology>> {
         if let Some(cpus) = self.cpus {
             ensure!(
                 (1..=most_cpus()).contains(&cpus),
@@ -239,8 +279,8 @@ impl SimOptions {
             );
         }
         match (self.cpus, self.topology) {
-            (None, None) => Ok(Topology::flat(DEFAULT_CPUS)),
-            (Some(cpus), None) => Ok(Topology::flat(cpus)),
+            (None, None) => Ok(None),
+            (Some(cpus), None) => Ok(Some(Topology::flat(cpus))),
             (cpus, Some(layout)) => {
                 let places = layout.cpus() as usize;
                 ensure!(
@@ -248,7 +288,7 @@ impl SimOptions {
                     "the topology has {places} CPUs, but --cpus says {}; leave one out",
                     cpus.unwrap_or_default()
                 );
-                Ok(layout.topology())
+                Ok(Some(layout.topology()))
             }
         }
     }
@@ -303,12 +343,7 @@ pub fn scheduler(
 }
 
 /// A workload from a file.
-fn file(name: &str, cpus: usize, costs: &Calibration) -> Result<Workload> {
-    if let Some(path) = name.strip_prefix("trace:") {
-        let bytes = fs::read(path).with_context(|| format!("cannot read {path}"))?;
-        let trace = Trace::decode(&bytes).with_context(|| format!("{path} is no trace"))?;
-        return Ok(super::trace::replay(trace, costs));
-    }
+fn file(name: &str, cpus: usize) -> Result<Workload> {
     let text = match fs::read_to_string(name) {
         Ok(text) => text,
         Err(_) if !name.contains(['/', '.']) => {
