@@ -1,6 +1,8 @@
 //! `tine sim`: runs a workload on a simulated machine.
 
+mod check;
 mod compare;
+mod layout;
 mod options;
 mod recorded;
 mod report;
@@ -57,6 +59,9 @@ struct Run {
 pub fn sim(options: &SimOptions) -> Result<()> {
     if options.compare.is_some() || options.against.is_some() {
         return compare::compare(options);
+    }
+    if options.check_against_machines {
+        return check::check(options);
     }
     let setup = Setup::new(options)?;
     setup.remarks.iter().for_each(|remark| eprintln!("tine: {remark}"));
