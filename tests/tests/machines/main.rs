@@ -12,6 +12,7 @@ mod many_cpus;
 mod noticed;
 mod policies;
 mod policy_faults;
+mod replayed;
 mod same_as_linux;
 mod starvation;
 mod topology;

@@ -47,6 +47,11 @@ impl Default for Calibration {
 }
 
 impl Calibration {
+    /// What changing threads costs: of each turn of a recorded thread, as much is not its own.
+    pub fn switch(&self) -> formats::Duration {
+        formats::Duration::from_ticks(self.switch.0)
+    }
+
     /// Reads a calibration file.
     ///
     /// # Errors

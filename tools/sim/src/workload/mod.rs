@@ -5,7 +5,7 @@ mod file;
 mod replay;
 
 pub use builtin::{MessageStorm, SpinStress};
-pub use replay::replay;
+pub use replay::{recorded, replay};
 
 use crate::time::Time;
 use formats::CpuSet;

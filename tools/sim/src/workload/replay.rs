@@ -7,19 +7,41 @@
 //!
 //! What the kernel did for a thread, its system calls and interrupts, is part of its recorded time; it is not charged
 //! again.
+//!
+//! So no thread waits for ever, whatever the policy: each wait is for a step that came before the wait's end when it was
+//! recorded, and of the steps that are left the one that was recorded first can always be done.
 
 use super::{Channel, Program, Start, Step, Workload};
 use crate::Calibration;
 use crate::time::Time;
-use formats::trace::{Event, Left};
+use formats::trace::{Event, Left, Trace};
 use formats::{CpuId, Instant, ThreadId};
 use std::collections::BTreeMap;
+
+/// Derives the workload from a trace, from when on all of it is known. `costs` are those of the recorded machine. A thread
+/// of the workload is called after the recorded one and its number: `message_storm (thread 4)`.
+pub fn recorded(trace: &Trace, costs: &Calibration) -> Workload {
+    let since = trace.complete_since();
+    let known = |time: Instant, event: &Event| {
+        // Names are there even of what was lost.
+        matches!(event, Event::Named { .. }) || since.is_none_or(|since| time >= since)
+    };
+    let mut events: Vec<(Instant, CpuId, Event)> = Vec::new();
+    for track in &trace.tracks {
+        let of_track = track.events.iter().filter(|(time, event)| known(*time, event));
+        events.extend(of_track.map(|(time, event)| (*time, track.cpu, *event)));
+    }
+    events.sort_by_key(|(time, cpu, _)| (*time, *cpu));
+    replay(events, costs)
+}
 
 /// Derives the workload from what happened on all CPUs, in the order of time. `costs` are those of the recorded machine.
 pub fn replay(events: impl IntoIterator<Item = (Instant, CpuId, Event)>, costs: &Calibration) -> Workload {
     let mut recording = Recording { switch: costs.switch.0, ..Recording::default() };
     for (time, cpu, event) in events {
-        recording.begin.get_or_insert(time.as_ticks());
+        if !matches!(event, Event::Named { .. }) {
+            recording.begin.get_or_insert(time.as_ticks());
+        }
         recording.now = time.as_ticks();
         recording.note(cpu, &event);
     }
@@ -33,13 +55,17 @@ struct Recording {
     begin: Option<u64>,
     now: u64,
     threads: Vec<Thread>,
+    /// Those that have not ended: the kernel may give the number of one that has to another.
     known: BTreeMap<ThreadId, usize>,
+    /// The names of those that were not seen to do anything yet.
+    names: BTreeMap<ThreadId, String>,
     /// What runs on each CPU, and since when that is not yet in its steps.
     running: BTreeMap<CpuId, (usize, u64)>,
 }
 
 struct Thread {
-    name: String,
+    id: ThreadId,
+    name: Option<String>,
     steps: Vec<Step>,
     computed: u64,
     /// Since when it sleeps, if it does; its last step then is the sleep.
@@ -87,10 +113,10 @@ impl Recording {
             Event::Born { thread, .. } => {
                 self.thread(thread, Some(cpu));
             }
-            Event::Named { thread, name } => {
-                let thread = self.thread(thread, None);
-                self.threads[thread].name = name.to_string();
-            }
+            Event::Named { thread, name } => match self.known.get(&thread) {
+                Some(known) => self.threads[*known].name = Some(name.to_string()),
+                None => drop(self.names.insert(thread, name.to_string())),
+            },
             Event::Wake { thread, .. } => {
                 let woken = self.thread(thread, Some(cpu));
                 if self.threads[woken].asleep.is_none() {
@@ -117,7 +143,8 @@ impl Recording {
         self.known.insert(id, index);
         let parent = forked_on.and_then(|cpu| self.compute_up_to_now(cpu));
         let mut thread = Thread {
-            name: id.to_string(),
+            id,
+            name: self.names.remove(&id),
             steps: Vec::new(),
             computed: 0,
             asleep: None,
@@ -161,7 +188,10 @@ impl Recording {
                 left.asleep = Some(self.now);
             }
             Left::Yielded => left.push(Step::Yield),
-            Left::Exited => left.push(Step::Exit),
+            Left::Exited => {
+                left.push(Step::Exit);
+                self.known.remove(&previous);
+            }
             Left::Preempted | Left::Idle => {}
         }
     }
@@ -181,7 +211,11 @@ impl Recording {
             if !thread.forked {
                 workload.start.push(Start { program: index, count: 1, spread: true });
             }
-            workload.programs.push(Program { name: thread.name, steps: thread.steps.into() });
+            let name = match thread.name {
+                Some(name) => format!("{name} ({})", thread.id),
+                None => thread.id.to_string(),
+            };
+            workload.programs.push(Program { name, steps: thread.steps.into() });
             workload.channels.push(Channel { capacity: u64::MAX, wake_room: 1 });
         }
         workload
@@ -239,5 +273,45 @@ mod tests {
                 if (a, b, s, c) == (first, 2 * ms - lag, 2 * ms, last)),
             "{child:?}"
         );
+    }
+
+    #[test]
+    fn the_next_thread_of_a_number_is_another_one() {
+        let at = |time: u64, event| (Instant::from_ticks(time), CpuId(0), event);
+        let born = Event::Born { thread: ThreadId(2), process: 2, parent: ThreadId(1) };
+        let events = [
+            at(0, switch(0, 1, Left::Idle)),
+            at(1_000_000, born),
+            at(2_000_000, switch(1, 2, Left::Preempted)),
+            at(3_000_000, switch(2, 1, Left::Exited)),
+            at(4_000_000, born),
+            at(5_000_000, switch(1, 2, Left::Exited)),
+            at(6_000_000, switch(2, 0, Left::Exited)),
+        ];
+        let workload = replay(events, &Calibration::default());
+        let steps: Vec<_> = workload.programs.iter().map(|program| &program.steps[..]).collect();
+        let [first, second, third] = steps[..] else { panic!("three threads: {steps:?}") };
+        assert!(matches!(first, [Compute(_), Fork(1), Compute(_), Fork(2), Compute(_), Exit]), "{first:?}");
+        assert!([second, third].iter().all(|steps| matches!(steps, [Compute(_), Exit])), "{steps:?}");
+    }
+
+    #[test]
+    fn what_comes_before_lost_events_is_left_out_but_for_names() {
+        let at = |time: u64, event| (Instant::from_ticks(time), event);
+        let name = formats::trace::Name::new(b"late");
+        let events = vec![
+            at(10, Event::Named { thread: ThreadId(1), name }),
+            at(10, Event::Named { thread: ThreadId(9), name }),
+            at(1_000_000, switch(0, 1, Left::Idle)),
+            at(3_000_000, switch(1, 0, Left::Exited)),
+        ];
+        let since = Some(Instant::from_ticks(1_000_000));
+        let track = formats::trace::Track { cpu: CpuId(0), events, lost: 7, complete_since: since };
+        let header = formats::trace::Header::default();
+        let trace = Trace { header, tracks: vec![track], unknown: 0, truncated: false };
+        let workload = recorded(&trace, &Calibration::default());
+        let [only] = &workload.programs[..] else { panic!("{:?}", workload.programs) };
+        assert_eq!(only.name, "late (thread 1)");
+        assert!(matches!(only.steps[..], [Compute(Fixed(_)), Exit]), "{only:?}");
     }
 }

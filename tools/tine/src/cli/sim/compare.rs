@@ -14,13 +14,17 @@ use formats::record::{CpuStats, Scheduler};
 use sched::Topology;
 use std::fs;
 
+/// How a record is made.
+const HOW: &str = "`cargo run -- run --json NAME.json -- PROGRAM` writes one";
+
 /// Prints the differences.
 pub fn compare(options: &SimOptions) -> Result<()> {
     let record = match &options.against {
         Some(path) => {
-            let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let text =
+                fs::read_to_string(path).with_context(|| format!("cannot read {}; {HOW}", path.display()))?;
             serde_json::from_str(&text)
-                .with_context(|| format!("{} is no record of a run", path.display()))?
+                .with_context(|| format!("{} is no record of a run; {HOW}", path.display()))?
         }
         None => boot(options)?,
     };
@@ -51,7 +55,7 @@ fn known(program: &str, arguments: &[String]) -> Result<Program> {
 
 /// The simulation of what the record is of. Where fewer of the machine's CPUs could run at once than it has, each is as
 /// much slower.
-fn same(record: &Record, options: &SimOptions) -> Result<Setup> {
+pub fn same(record: &Record, options: &SimOptions) -> Result<Setup> {
     let machine = &record.machine;
     let program = known(&record.program, &record.arguments)?;
     let topology = match machine.topology {
@@ -74,6 +78,7 @@ fn same(record: &Record, options: &SimOptions) -> Result<Setup> {
         name: record.program.clone(),
         program,
         workload,
+        remarks: Vec::new(),
     })
 }
 
@@ -87,39 +92,64 @@ const COUNTS: [(&str, Count); 4] = [
     ("calls to other CPUs", |cpu| cpu.kicks),
 ];
 
-fn difference(record: &Record, setup: &Setup, run: &Run) -> Result<String> {
+/// A figure of both.
+pub struct Row {
+    pub name: String,
+    pub machine: f64,
+    pub simulator: f64,
+    show: fn(f64) -> String,
+}
+
+impl Row {
+    /// Of the machine, of the simulator, and how much more that is.
+    pub fn cells(&self) -> [String; 3] {
+        let pair = (self.machine, self.simulator);
+        [(self.show)(pair.0), (self.show)(pair.1), relative(pair)]
+    }
+}
+
+/// Throughput, delays and counts of a machine's run and of the simulation of the same.
+pub fn rows(record: &Record, setup: &Setup, run: &Run) -> Result<Vec<Row>> {
     let machine = record.scheduler().context("the record has no figures of the scheduler")?;
     let simulated = &run.outcome.scheduler;
-    let mut table = table();
-    table.set_header(["", "machine", "simulator", "difference"]);
-    let mut row = |name: String, pair: (f64, f64), show: &dyn Fn(f64) -> String| {
-        table.add_row([name, show(pair.0), show(pair.1), relative(pair)]);
+    let mut rows = Vec::new();
+    let mut row = |name: String, (machine, simulator): (f64, f64), show: fn(f64) -> String| {
+        rows.push(Row { name, machine, simulator, show });
     };
-    let plain = |value: f64| format!("{value:.3}");
     if let Some((real, sim)) = record.figures.spin.as_ref().zip(run.figures.spin.as_ref()) {
         // An operation is something else in each, and so is what a child alone can do.
         let parts = (real.percent_of_bound / 100.0, sim.percent_of_bound / 100.0);
-        row("throughput, of the bound".into(), parts, &percent);
-        row("Jain's index, children".into(), (real.jain, sim.jain), &plain);
+        row("throughput per core, of what a child alone can do".into(), parts, percent);
+        row("Jain's index, children".into(), (real.jain, sim.jain), |index| format!("{index:.3}"));
     }
     if let Program::Storm(storm) = &setup.program {
         let cpus = f64::from(record.machine.cpus);
         let rate = |it: &Scheduler| messages(storm) as f64 * 1e9 / it.elapsed_ns.max(1) as f64 / cpus;
-        row("messages per second and core".into(), (rate(machine), rate(simulated)), &count);
+        row("messages per second and core".into(), (rate(machine), rate(simulated)), count);
     }
-    row("elapsed".into(), (machine.elapsed_ns as f64, simulated.elapsed_ns as f64), &|ns| time(ns as u64));
+    row("elapsed".into(), (machine.elapsed_ns as f64, simulated.elapsed_ns as f64), |ns| time(ns as u64));
     for (name, delay) in DELAYS {
         let (real, sim) = (merged(&machine.cpus, delay), merged(&simulated.cpus, delay));
         for part in [50.0, 90.0, 99.0] {
             if real.count() > 0 && sim.count() > 0 {
                 let at = |it: &formats::Histogram| it.percentile(part).unwrap_or(0) as f64;
-                row(format!("{name}, p{part}"), (at(&real), at(&sim)), &|ns| time(ns as u64));
+                row(format!("{name}, p{part}"), (at(&real), at(&sim)), |ns| time(ns as u64));
             }
         }
     }
     for (name, figure) in COUNTS {
         let sum = |it: &Scheduler| it.cpus.iter().map(figure).sum::<u64>() as f64;
-        row(name.into(), (sum(machine), sum(simulated)), &|count| format!("{count:.0}"));
+        row(name.into(), (sum(machine), sum(simulated)), |count| format!("{count:.0}"));
+    }
+    Ok(rows)
+}
+
+fn difference(record: &Record, setup: &Setup, run: &Run) -> Result<String> {
+    let mut table = table();
+    table.set_header(["", "machine", "simulator", "difference"]);
+    for row in rows(record, setup, run)? {
+        let [machine, simulator, difference] = row.cells();
+        table.add_row([row.name, machine, simulator, difference]);
     }
     align_right(&mut table);
     Ok(format!(
@@ -138,7 +168,7 @@ fn difference(record: &Record, setup: &Setup, run: &Run) -> Result<String> {
 }
 
 /// How much more the second is than the first.
-fn relative((machine, simulator): (f64, f64)) -> String {
+pub fn relative((machine, simulator): (f64, f64)) -> String {
     if machine == 0.0 {
         return "-".into();
     }

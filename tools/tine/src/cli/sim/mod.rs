@@ -1,7 +1,10 @@
 //! `tine sim`: runs a workload on a simulated machine.
 
+mod check;
 mod compare;
+mod layout;
 mod options;
+mod recorded;
 mod report;
 mod trace;
 
@@ -57,7 +60,11 @@ pub fn sim(options: &SimOptions) -> Result<()> {
     if options.compare.is_some() || options.against.is_some() {
         return compare::compare(options);
     }
+    if options.check_against_machines {
+        return check::check(options);
+    }
     let setup = Setup::new(options)?;
+    setup.remarks.iter().for_each(|remark| eprintln!("tine: {remark}"));
     let recorder = options.trace.is_some().then(|| trace::Recorder::new(&setup));
     let run = run(&setup, recorder.as_ref().map(trace::Recorder::sink))?;
     if let Some((path, recorder)) = options.trace.as_ref().zip(recorder) {

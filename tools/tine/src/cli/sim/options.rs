@@ -1,17 +1,18 @@
 //! What to simulate, from the command line.
 
+use super::layout::{Layout, most_cpus};
+use super::recorded::{self, Recorded};
 use crate::machine::Machine;
 use crate::machine::config::Tick;
 use crate::names;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use formats::trace::Trace;
+use formats::trace::file::MAGIC;
 use sched::{Duration, Timer, Topology, balance, order};
 use sim::workload::{MessageStorm, SpinStress};
 use sim::{Calibration, Config, Workload};
 use std::fs;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 /// How many CPUs there are without any option.
 const DEFAULT_CPUS: usize = 4;
@@ -19,12 +20,15 @@ const DEFAULT_CPUS: usize = 4;
 /// The nominal tick of one-shot mode, as in the kernel.
 const NOMINAL_HZ: u64 = 100;
 
+/// Where it is said what a workload file is.
+const HOW: &str = "docs/simulator.md says how a workload is written, and tools/sim/workloads has some";
+
 const SPIN: &str = "fork_spin_stress";
 const STORM: &str = "message_storm";
 
 #[derive(Debug, Args)]
 pub struct SimOptions {
-    /// Number of CPUs, up to 4096. Default: as many as the topology has, else 4.
+    /// Number of CPUs, up to 4096. Default: as many as the topology has, or the recorded machine had, else 4.
     #[arg(long, value_name = "N")]
     cpus: Option<usize>,
     /// Sockets, cores in each, and hardware threads in each of those. Default: one socket of single-threaded cores.
@@ -60,60 +64,18 @@ pub struct SimOptions {
     /// Simulate what this record of `run --json` is of, and print how they differ.
     #[arg(long, value_name = "RECORD.json", conflicts_with_all = ["json", "trace"])]
     pub against: Option<PathBuf>,
+    /// Do so for each shipped program on one CPU and on four, in virtual time, and print a page of the docs.
+    #[arg(
+        long,
+        conflicts_with_all = ["compare", "against", "json", "trace", "cpus", "topology", "workload", "arguments"]
+    )]
+    pub check_against_machines: bool,
     /// With --compare: let the machine's time count instructions.
     #[arg(long = "virtual", requires = "compare")]
     pub virtual_time: bool,
     /// The program's options, for a workload that is a program: as `run` takes them.
     #[arg(last = true, value_name = "OPTIONS")]
     pub arguments: Vec<String>,
-}
-
-/// Sockets, cores and hardware threads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Layout {
-    sockets: u32,
-    cores: u32,
-    threads: u32,
-}
-
-impl FromStr for Layout {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no topology: write sockets x cores x threads, as in 2x64x2");
-        let numbers: Vec<u32> =
-            text.split('x').map(str::parse).collect::<Result<_, _>>().map_err(|_| wrong())?;
-        let (sockets, cores, threads) = match numbers[..] {
-            [sockets, cores] => (sockets, cores, 1),
-            [sockets, cores, threads] => (sockets, cores, threads),
-            _ => return Err(wrong()),
-        };
-        let layout = Self { sockets, cores, threads };
-        match layout.cpus() {
-            0 => Err(wrong()),
-            cpus if cpus > most_cpus() as u64 => {
-                Err(format!("`{text}` has {cpus} CPUs; a simulated machine has at most {}", most_cpus()))
-            }
-            _ => Ok(layout),
-        }
-    }
-}
-
-impl Layout {
-    /// Saturating: nobody has so many.
-    fn cpus(self) -> u64 {
-        [self.cores, self.threads]
-            .iter()
-            .fold(u64::from(self.sockets), |cpus, n| cpus.saturating_mul((*n).into()))
-    }
-
-    fn topology(self) -> Topology {
-        Topology::regular(self.sockets, self.cores, self.threads)
-    }
-}
-
-fn most_cpus() -> usize {
-    formats::CpuSet::CAPACITY
 }
 
 /// A program of `userland` that the simulator knows.
@@ -193,30 +155,60 @@ pub struct Setup {
     pub name: String,
     pub program: Program,
     pub workload: Workload,
+    /// What the user should know of the workload.
+    pub remarks: Vec<String>,
 }
 
 impl Setup {
     pub fn new(options: &SimOptions) -> Result<Self> {
-        let topology = options.machine()?;
-        let scheduler =
-            scheduler(options.order.as_deref(), options.balancer.as_deref(), options.hz, options.seed)?;
+        let chosen = options.machine()?;
         let costs = options.costs()?;
         let name = options.workload.clone();
+        if let Some(path) = name.strip_prefix("trace:") {
+            options.no_arguments()?;
+            return Self::recorded(options, chosen, recorded::read(path, &costs)?, costs);
+        }
+        let topology = chosen.unwrap_or_else(|| Topology::flat(DEFAULT_CPUS));
+        let scheduler =
+            scheduler(options.order.as_deref(), options.balancer.as_deref(), options.hz, options.seed)?;
         let (program, workload) = match Program::parse(&name, &options.arguments)? {
             Some(program) => {
                 let workload = program.workload().unwrap_or_default();
                 (program, workload)
             }
             None => {
-                ensure!(
-                    options.arguments.is_empty(),
-                    "only programs have options: `{}`",
-                    options.arguments.join(" ")
-                );
-                (Program::Other, file(&name, topology.cpus(), &costs)?)
+                options.no_arguments()?;
+                (Program::Other, file(&name, topology.cpus())?)
             }
         };
-        Ok(Self { topology, scheduler, tick: options.hz, costs, slowdown: 1.0, name, program, workload })
+        let (tick, remarks) = (options.hz, Vec::new());
+        Ok(Self { topology, scheduler, tick, costs, slowdown: 1.0, name, program, workload, remarks })
+    }
+
+    /// What is not chosen is as it was recorded.
+    fn recorded(
+        options: &SimOptions,
+        chosen: Option<Topology>,
+        recorded: Recorded,
+        costs: Calibration,
+    ) -> Result<Self> {
+        let Recorded { workload, topology, order, balancer, remarks } = recorded;
+        let order = options.order.as_deref().or(order.as_deref());
+        let balancer = options.balancer.as_deref().or(balancer.as_deref());
+        let scheduler = scheduler(order, balancer, options.hz, options.seed).context(
+            "choose the policies by --order and --balancer, or leave those out that it was recorded under",
+        )?;
+        Ok(Self {
+            topology: chosen.unwrap_or(topology),
+            scheduler,
+            tick: options.hz,
+            costs,
+            slowdown: 1.0,
+            name: options.workload.clone(),
+            program: Program::Other,
+            workload,
+            remarks,
+        })
     }
 
     pub fn config(&self) -> Config {
@@ -230,7 +222,17 @@ impl Setup {
 }
 
 impl SimOptions {
-    fn machine(&self) -> Result<Topology> {
+    fn no_arguments(&self) -> Result<()> {
+        let arguments = self.arguments.join(" ");
+        ensure!(
+            self.arguments.is_empty(),
+            "only the programs {SPIN} and {STORM} have options: `{arguments}`"
+        );
+        Ok(())
+    }
+
+    /// The machine that was chosen, if any was.
+    fn machine(&self) -> Result<Option<Topology>> {
         if let Some(cpus) = self.cpus {
             ensure!(
                 (1..=most_cpus()).contains(&cpus),
@@ -239,8 +241,8 @@ impl SimOptions {
             );
         }
         match (self.cpus, self.topology) {
-            (None, None) => Ok(Topology::flat(DEFAULT_CPUS)),
-            (Some(cpus), None) => Ok(Topology::flat(cpus)),
+            (None, None) => Ok(None),
+            (Some(cpus), None) => Ok(Some(Topology::flat(cpus))),
             (cpus, Some(layout)) => {
                 let places = layout.cpus() as usize;
                 ensure!(
@@ -248,14 +250,16 @@ impl SimOptions {
                     "the topology has {places} CPUs, but --cpus says {}; leave one out",
                     cpus.unwrap_or_default()
                 );
-                Ok(layout.topology())
+                Ok(Some(layout.topology()))
             }
         }
     }
 
     pub fn costs(&self) -> Result<Calibration> {
         let Some(path) = &self.calibration else { return Ok(Calibration::default()) };
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = fs::read_to_string(path).with_context(|| {
+            format!("cannot read {}; tools/sim/calibration.toml is one to copy", path.display())
+        })?;
         Calibration::parse(&text).with_context(|| format!("{} is no calibration", path.display()))
     }
 
@@ -303,20 +307,16 @@ pub fn scheduler(
 }
 
 /// A workload from a file.
-fn file(name: &str, cpus: usize, costs: &Calibration) -> Result<Workload> {
-    if let Some(path) = name.strip_prefix("trace:") {
-        let bytes = fs::read(path).with_context(|| format!("cannot read {path}"))?;
-        let trace = Trace::decode(&bytes).with_context(|| format!("{path} is no trace"))?;
-        return Ok(super::trace::replay(trace, costs));
-    }
-    let text = match fs::read_to_string(name) {
-        Ok(text) => text,
+fn file(name: &str, cpus: usize) -> Result<Workload> {
+    let text = match fs::read(name) {
+        Ok(bytes) if bytes.starts_with(&MAGIC) => bail!("{name} is a trace: write `--workload trace:{name}`"),
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(_) if !name.contains(['/', '.']) => {
-            bail!("{}", names::unknown("workload", name, [SPIN, STORM]))
+            bail!("{} Or give a file, or trace:FILE.", names::unknown("workload", name, [SPIN, STORM]))
         }
-        Err(error) => return Err(error).with_context(|| format!("cannot read {name}")),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {name}; {HOW}")),
     };
-    Workload::parse(&text, cpus).with_context(|| format!("{name} is no workload"))
+    Workload::parse(&text, cpus).with_context(|| format!("{name} is no workload; {HOW}"))
 }
 
 #[cfg(test)]
@@ -328,15 +328,6 @@ mod tests {
     struct Alone {
         #[command(flatten)]
         options: SimOptions,
-    }
-
-    #[test]
-    fn a_topology_is_two_or_three_numbers_whose_product_a_machine_can_have() {
-        let parse = |text: &str| text.parse::<Layout>().map(Layout::cpus);
-        assert_eq!(parse("2x64x32"), Ok(4096));
-        assert_eq!(parse("2x8"), Ok(16));
-        assert!(["", "4", "2x", "0x4x1", "axb", "1x2x3x4"].iter().all(|text| parse(text).is_err()));
-        assert!(parse("4294967295x4294967295x2").is_err_and(|said| said.contains("at most 4096")));
     }
 
     #[test]

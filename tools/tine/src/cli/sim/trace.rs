@@ -5,7 +5,7 @@ use crate::workspace::write_whole;
 use anyhow::{Context, Result};
 use formats::trace::{Event, Header, Place, Trace, Track};
 use formats::{CpuId, Instant};
-use sim::{Calibration, Sink, Workload};
+use sim::Sink;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -59,15 +59,4 @@ impl Recorder {
         let bytes = trace.encode().context("the header of the trace is too long")?;
         write_whole(&std::path::absolute(path)?, &bytes)
     }
-}
-
-/// The recorded run as a workload.
-pub fn replay(trace: Trace, costs: &Calibration) -> Workload {
-    let mut events: Vec<(Instant, CpuId, Event)> = trace
-        .tracks
-        .into_iter()
-        .flat_map(|track| track.events.into_iter().map(move |(time, event)| (time, track.cpu, event)))
-        .collect();
-    events.sort_by_key(|(time, cpu, _)| (*time, *cpu));
-    sim::workload::replay(events, costs)
 }
