@@ -132,8 +132,9 @@ impl RealTime {
         matches!(current.policy(), Policy::RoundRobin { .. }).then_some(REAL_TIME_QUANTUM)
     }
 
-    pub fn each(&self, visit: &mut dyn FnMut(&Entity)) {
-        self.queues.iter().flat_map(List::iter).for_each(visit);
+    /// From the highest priority down.
+    pub fn iter(&self) -> impl Iterator<Item = &Entity> {
+        self.queues.iter().rev().flat_map(List::iter)
     }
 }
 

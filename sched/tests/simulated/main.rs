@@ -16,3 +16,4 @@ mod platform;
 mod promises;
 mod random;
 mod rest;
+mod urgent;
