@@ -84,20 +84,23 @@ unsafe extern "sysv64" fn enter(
         "mov rdi, rsi",
         "call rdx",
         "mov eax, 1",
-        "add rsp, 8",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbx",
-        "pop rbp",
-        "ret",
+        "jmp {end}",
+        end = sym end,
     )
 }
 
-/// Ends the innermost guarded call of this CPU, which returns false; before, it calls `last_words`. Returns if there is none, or if a lock that keeps
-/// interrupts off was taken in it, or if this is an interrupt handler that has hit it: then whoever asks is not the code
-/// that was guarded, or left something behind that cannot be forgotten.
+/// The end of [`enter`], with the stack pointer that it left in the guard: gives back the registers, and returns RAX.
+///
+/// # Safety
+/// To be jumped to by `enter` and [`leave`] only.
+#[unsafe(naked)]
+unsafe extern "sysv64" fn end() {
+    naked_asm!("add rsp, 8", "pop r15", "pop r14", "pop r13", "pop r12", "pop rbx", "pop rbp", "ret",)
+}
+
+/// Ends the innermost guarded call of this CPU, which returns false; before, it calls `last_words`. Returns if there is
+/// none, or if a lock that keeps interrupts off was taken in it, or if this is an interrupt handler that has hit it: then
+/// whoever asks is not the code that was guarded, or left something behind that cannot be forgotten.
 ///
 /// For a panic handler. Interrupts stay as the guarded code has them.
 pub fn abandon(last_words: impl FnOnce()) {
@@ -125,13 +128,7 @@ unsafe extern "sysv64" fn leave(rsp: u64) -> ! {
     naked_asm!(
         "mov rsp, rdi",
         "xor eax, eax",
-        "add rsp, 8",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbx",
-        "pop rbp",
-        "ret",
+        "jmp {end}",
+        end = sym end,
     )
 }

@@ -1,6 +1,6 @@
 //! A set of CPUs that all CPUs change without locks.
 
-use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use crate::sync::{AtomicU64, SeqCst};
 use formats::{CpuId, CpuSet};
 
 const WORDS: usize = CpuSet::CAPACITY / 64;

@@ -28,6 +28,8 @@ pub enum Fault {
     SleptThroughWake,
     /// A thief does not pass the call on.
     CallNotPassedOn,
+    /// A CPU that has turned to something less urgent does not look for real-time threads that wait elsewhere.
+    TurnsWithoutLook,
     /// The CPUs are not called after a change of balancer.
     SwapNotCalled,
 }

@@ -31,10 +31,13 @@ mod platform;
 pub mod policy;
 mod scheduler;
 mod stats;
+mod sync;
 mod thread;
 mod topology;
 mod tree;
 mod wait;
+#[cfg(test)]
+mod wait_tests;
 
 pub use balance::{Amount, Balancer, Move, Placement, ThreadView, Victims};
 pub use config::{Config, Timer};

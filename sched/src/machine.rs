@@ -7,7 +7,7 @@ use core::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::Release, Ordering::SeqCst,
 };
 use crossbeam_utils::CachePadded;
-use formats::{CpuId, CpuSet};
+use formats::{CpuId, CpuSet, Instant};
 
 /// What each CPU exports of itself, on a cache line of its own.
 #[derive(Default)]
@@ -24,6 +24,10 @@ struct Exported {
     urgent: AtomicBool,
     /// The real-time priority of the thread that runs; above 99 for the deadline class.
     rank: AtomicU32,
+    /// The highest real-time priority that waits.
+    waiting_rank: AtomicU32,
+    /// Until when the real-time class has used up its share of this CPU, in nanoseconds; 0: it has not.
+    throttled_until: AtomicU64,
     /// The state of this CPU's generator.
     random: AtomicU64,
 }
@@ -39,6 +43,8 @@ pub struct MachineView {
     loaded: CpuMask,
     /// CPUs on which threads wait that any CPU may take.
     free: CpuMask,
+    /// CPUs on which real-time threads wait.
+    urgent: CpuMask,
     pub(crate) violations: Violations,
     cpus: Box<[CachePadded<Exported>]>,
 }
@@ -56,6 +62,7 @@ impl MachineView {
             idle: CpuMask::new(CpuSet::EMPTY),
             loaded: CpuMask::new(CpuSet::EMPTY),
             free: CpuMask::new(CpuSet::EMPTY),
+            urgent: CpuMask::new(CpuSet::EMPTY),
             violations: Violations::default(),
             topology,
         }
@@ -139,7 +146,41 @@ impl MachineView {
     /// The real-time priority of what runs on `cpu`: 0 for the fair class and idle, 100 for the deadline class.
     #[inline]
     pub(crate) fn rank(&self, cpu: CpuId) -> u32 {
-        self.cpus[cpu.index()].rank.load(Relaxed)
+        self.cpus[cpu.index()].rank.load(SeqCst)
+    }
+
+    /// The highest real-time priority that waits on `cpu`, 0 for none.
+    #[inline]
+    pub(crate) fn waiting_rank(&self, cpu: CpuId) -> u32 {
+        self.cpus[cpu.index()].waiting_rank.load(SeqCst)
+    }
+
+    /// The rank that `cpu` has or is about to have.
+    #[inline]
+    pub(crate) fn next_rank(&self, cpu: CpuId) -> u32 {
+        self.rank(cpu).max(self.waiting_rank(cpu))
+    }
+
+    /// Whether real-time threads wait on `cpu`.
+    #[inline]
+    pub(crate) fn waits_urgent(&self, cpu: CpuId) -> bool {
+        self.cpus[cpu.index()].waiting_rank.load(Relaxed) != 0
+    }
+
+    /// The CPUs on which real-time threads wait.
+    pub(crate) fn urgent(&self) -> CpuSet {
+        self.urgent.load()
+    }
+
+    /// Whether real-time threads wait anywhere.
+    #[inline]
+    pub(crate) fn has_waiting_urgent(&self) -> bool {
+        !self.urgent.is_empty()
+    }
+
+    /// Whether the real-time class has used up its share of `cpu`.
+    pub(crate) fn is_throttled(&self, cpu: CpuId, now: Instant) -> bool {
+        now.as_ticks() < self.cpus[cpu.index()].throttled_until.load(Relaxed)
     }
 
     /// The least loaded CPU of `set`; among equals the nearest to `near`.
@@ -194,10 +235,28 @@ impl MachineView {
         show(&self.free, cpu, was_free, free != 0);
     }
 
+    /// With the lock of `cpu` held: the highest real-time priority that waits there, and until when the class is throttled.
     #[inline]
-    pub(crate) fn set_current(&self, cpu: CpuId, busy: bool, rank: u32) {
-        self.cpus[cpu.index()].busy.store(busy.into(), Relaxed);
-        self.cpus[cpu.index()].rank.store(rank, Relaxed);
+    pub(crate) fn set_real_time(&self, cpu: CpuId, highest: u32, throttled_until: u64) {
+        let exported = &self.cpus[cpu.index()];
+        exported.throttled_until.store(throttled_until, Relaxed);
+        let before = exported.waiting_rank.load(Relaxed);
+        if before != highest {
+            exported.waiting_rank.store(highest, SeqCst);
+            show(&self.urgent, cpu, before != 0, highest != 0);
+        }
+    }
+
+    /// With the lock of `cpu` held; whether what runs now is less urgent than what ran before.
+    #[inline]
+    pub(crate) fn set_current(&self, cpu: CpuId, busy: bool, rank: u32) -> bool {
+        let exported = &self.cpus[cpu.index()];
+        exported.busy.store(busy.into(), Relaxed);
+        let before = exported.rank.load(Relaxed);
+        if before != rank {
+            exported.rank.store(rank, SeqCst);
+        }
+        rank < before
     }
 }
 

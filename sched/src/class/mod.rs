@@ -175,6 +175,31 @@ impl Classes {
         Some(given)
     }
 
+    /// A real-time thread for `to` to take away that goes before `rank`.
+    pub fn give_real_time(&mut self, to: CpuId, rank: u32) -> Option<Runnable> {
+        let wanted = |entity: &Entity| u32::from(entity.policy().priority()) > rank && entity.may_run_on(to);
+        let given = self.real_time.remove(wanted)?;
+        self.real_time_waiting -= 1;
+        Some(given)
+    }
+
+    /// The real-time threads that wait, the most urgent one first.
+    pub fn real_time(&self) -> impl Iterator<Item = &Entity> {
+        self.real_time.iter()
+    }
+
+    /// The highest real-time priority that waits, 0 for none.
+    #[inline]
+    pub fn highest_real_time(&self) -> u32 {
+        if self.real_time_waiting == 0 { 0 } else { self.real_time.highest().into() }
+    }
+
+    /// Until when the real-time class has used up its share, in nanoseconds; 0: it has not.
+    #[inline]
+    pub fn throttled_until(&self) -> u64 {
+        self.real_time.throttled_until(Instant::from_ticks(0)).map_or(0, |end| end.as_ticks())
+    }
+
     /// Any that waits, to go elsewhere: the CPU goes offline.
     pub fn evict(&mut self, now: Instant) -> Option<Runnable> {
         if let Some(evicted) = self.deadline.evict() {
@@ -274,7 +299,7 @@ impl Classes {
 
     pub fn each(&self, visit: &mut dyn FnMut(&Entity)) {
         self.deadline.each(visit);
-        self.real_time.each(visit);
+        self.real_time.iter().for_each(&mut *visit);
         self.fair.each(visit);
         if let Some(leaving) = &self.leaving {
             leaving.each(visit);

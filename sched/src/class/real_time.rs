@@ -132,10 +132,10 @@ impl RealTime {
         matches!(current.policy(), Policy::RoundRobin { .. }).then_some(REAL_TIME_QUANTUM)
     }
 
-    pub fn each(&self, visit: &mut dyn FnMut(&Entity)) {
-        if !self.is_empty() {
-            self.queues.iter().flat_map(List::iter).for_each(visit);
-        }
+    /// From the highest priority down.
+    pub fn iter(&self) -> impl Iterator<Item = &Entity> {
+        let queues = if self.is_empty() { &[][..] } else { &self.queues[..] };
+        queues.iter().rev().flat_map(List::iter)
     }
 }
 

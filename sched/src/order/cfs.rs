@@ -79,6 +79,13 @@ impl Cfs {
         self.weight -= u64::from(entity.weight());
     }
 
+    /// Takes out the first that waits and is `wanted`; it goes elsewhere.
+    fn take(&mut self, wanted: impl Fn(&Entity) -> bool) -> Option<Runnable> {
+        let thread = self.waiting.remove(wanted)?;
+        self.leave(&thread);
+        Some(thread)
+    }
+
     /// Whether `current` is ahead of the first that waits by more than the granularity.
     fn is_ahead(&self, current: &Entity, first: &Entity) -> bool {
         let ahead = current.fair().vruntime.get() - first.fair().vruntime.get();
@@ -96,9 +103,7 @@ impl RunQueue for Cfs {
     }
 
     fn dequeue(&mut self, id: ThreadId) -> Option<Runnable> {
-        let thread = self.waiting.remove(|entity| entity.id() == id)?;
-        self.leave(&thread);
-        Some(thread)
+        self.take(|entity| entity.id() == id)
     }
 
     fn pick(&mut self, current: Option<&Entity>, _now: Instant) -> Option<Runnable> {
@@ -113,9 +118,7 @@ impl RunQueue for Cfs {
     }
 
     fn give(&mut self, to: CpuId) -> Option<Runnable> {
-        let thread = self.waiting.remove(|entity| entity.may_run_on(to))?;
-        self.leave(&thread);
-        Some(thread)
+        self.take(|entity| entity.may_run_on(to))
     }
 
     fn charge(&mut self, current: &Entity, ran: Duration) {

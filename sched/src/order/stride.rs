@@ -62,6 +62,13 @@ impl Stride {
         self.tickets -= u64::from(entity.weight());
     }
 
+    /// Takes out the first that waits and is `wanted`; it goes elsewhere.
+    fn take(&mut self, wanted: impl Fn(&Entity) -> bool) -> Option<Runnable> {
+        let thread = self.waiting.remove(wanted)?;
+        self.leave(&thread);
+        Some(thread)
+    }
+
     fn advance_global_pass(&mut self, ran: Duration) {
         let (used, tickets) = (u128::from(ran.as_ticks()) * UNIT as u128, u128::from(self.tickets.max(1)));
         let sum = used + self.rest;
@@ -88,9 +95,7 @@ impl RunQueue for Stride {
     }
 
     fn dequeue(&mut self, id: ThreadId) -> Option<Runnable> {
-        let thread = self.waiting.remove(|entity| entity.id() == id)?;
-        self.leave(&thread);
-        Some(thread)
+        self.take(|entity| entity.id() == id)
     }
 
     fn pick(&mut self, current: Option<&Entity>, _now: Instant) -> Option<Runnable> {
@@ -104,9 +109,7 @@ impl RunQueue for Stride {
     }
 
     fn give(&mut self, to: CpuId) -> Option<Runnable> {
-        let thread = self.waiting.remove(|entity| entity.may_run_on(to))?;
-        self.leave(&thread);
-        Some(thread)
+        self.take(|entity| entity.may_run_on(to))
     }
 
     fn charge(&mut self, current: &Entity, ran: Duration) {

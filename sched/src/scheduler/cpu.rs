@@ -161,6 +161,29 @@ impl Queue {
         self.taken(cpu, given, machine)
     }
 
+    /// A real-time thread that waits, goes before `rank` and may run on `to`.
+    pub fn give_real_time(
+        &mut self,
+        cpu: CpuId,
+        to: CpuId,
+        rank: u32,
+        machine: &MachineView,
+    ) -> Option<Runnable> {
+        let given = self.classes.give_real_time(to, rank);
+        self.taken(cpu, given, machine)
+    }
+
+    /// The real-time threads that wait, the most urgent one first.
+    pub fn real_time(&self) -> impl Iterator<Item = &Entity> {
+        self.classes.real_time()
+    }
+
+    /// The highest real-time priority that waits, 0 for none.
+    #[inline]
+    pub fn highest_real_time(&self) -> u32 {
+        self.classes.highest_real_time()
+    }
+
     pub fn remove(&mut self, cpu: CpuId, id: ThreadId, machine: &MachineView) -> Option<Runnable> {
         let removed = self.classes.dequeue(id);
         self.taken(cpu, removed, machine)
@@ -222,6 +245,7 @@ impl Queue {
         let urgent = self.current.as_ref().is_some_and(|current| current.policy().class() != Class::Fair);
         let urgent = urgent || self.classes.has_urgent();
         let waiting = self.waiting();
+        machine.set_real_time(cpu, self.highest_real_time(), self.classes.throttled_until());
         // Those without budget do not wait for a CPU, but are never free either.
         machine.set_waiting(cpu, waiting, self.free, self.weight + running + leaving, urgent);
     }

@@ -21,6 +21,7 @@ mod placement;
 mod policies;
 mod switch;
 mod tick;
+mod urgent;
 mod waste;
 
 use crate::measure::Delays;

@@ -33,6 +33,7 @@ impl<P: Platform> Core<P> {
             if waits {
                 // It may have become welcome on a CPU that is idle.
                 self.offer(at, &takers(thread), now, here);
+                self.push_urgent(at, here);
             }
             self.note_progress(now);
             return;

@@ -55,9 +55,11 @@ impl<P: Platform> Core<P> {
         let mut token = token;
         loop {
             let to = self.choose(&token, why, here);
+            let fair = token.thread().policy_class() == Class::Fair;
             self.migrate(&token, to, cause);
             match self.land(token, to, enqueue, here) {
-                Ok(()) => return,
+                Ok(()) if fair => return,
+                Ok(()) => return self.push_urgent(to, here),
                 // Its affinity changed on the way, or the CPU went offline: choose again.
                 Err(back) => token = back,
             }
@@ -93,7 +95,7 @@ impl<P: Platform> Core<P> {
 
     /// Of the allowed CPUs the one where the least urgent thread runs; `last` if that is no worse.
     fn least_urgent(&self, last: CpuId, allowed: &CpuSet) -> CpuId {
-        let key = |cpu: &CpuId| (self.machine.rank(*cpu), !self.machine.is_idle(*cpu), *cpu != last);
+        let key = |cpu: &CpuId| (self.machine.next_rank(*cpu), !self.machine.is_idle(*cpu), *cpu != last);
         allowed.iter().min_by_key(key).unwrap_or(last)
     }
 

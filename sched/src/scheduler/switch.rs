@@ -104,7 +104,20 @@ impl<P: Platform> Core<P> {
         if !stays {
             queue.depart();
         }
-        let competes = stays && involuntary && !idle;
+        let urgent = queue.current().policy().priority();
+        let why = if why == Leave::Yield && queue.highest_real_time() < urgent.into() {
+            Leave::Preempt
+        } else {
+            why
+        };
+        let competes = stays && matches!(why, Leave::Preempt | Leave::Hold) && !idle;
+        if self.machine.has_waiting_urgent() {
+            let rank = if competes { self.machine.rank(here) } else { 0 };
+            let rank = rank.max(queue.highest_real_time());
+            drop(queue);
+            self.pull_urgent(here, rank, now);
+            queue = self.lock(here);
+        }
         let gives_up = why == Leave::Yield && current_class(&queue) == Class::Deadline;
         if let Some(next) = self.next_of(here, &mut queue, competes, now) {
             return Some(self.dispatch(here, queue, next, why, false, now));
@@ -186,6 +199,14 @@ impl<P: Platform> Core<P> {
     /// Disposes of the thread that ran before: it may be picked again from now on, sleeps, or is dead. The next thread
     /// calls this, once the context of the previous one is saved; with interrupts still off.
     pub fn finish_switch(&self, here: CpuId) -> Option<Dead> {
+        let dead = self.dispose(here);
+        if self.machine.waits_urgent(here) {
+            self.push_urgent(here, here);
+        }
+        dead
+    }
+
+    fn dispose(&self, here: CpuId) -> Option<Dead> {
         let mut queue = self.lock(here);
         let (token, why) = queue.outgoing.take()?;
         if token.is_idle() {
@@ -300,8 +321,12 @@ impl<P: Platform> Core<P> {
             queue.outgoing = Some((token, why));
         }
         queue.export(here, &self.machine);
-        self.machine.set_current(here, !idle, rank_of(&policy, idle));
+        let rank = rank_of(&policy, idle);
+        let turns_less_urgent = self.machine.set_current(here, !idle, rank);
         drop(queue);
+        if turns_less_urgent {
+            self.turned_less_urgent(here, rank, now);
+        }
         self.platform.trace(here, || Event::Switch {
             previous: left,
             next: id,
@@ -320,6 +345,15 @@ impl<P: Platform> Core<P> {
             self.note_progress(now);
         }
         Switch { previous, next: incoming }
+    }
+
+    /// Real-time threads that wait elsewhere may go before what `here` has turned to.
+    #[cold]
+    fn turned_less_urgent(&self, here: CpuId, rank: u32, now: Instant) {
+        self.platform.interleave();
+        if self.machine.has_waiting_urgent() && !self.has_fault(Fault::TurnsWithoutLook) {
+            self.pull_urgent(here, rank, now);
+        }
     }
 
     /// Measures how long `next` has waited.

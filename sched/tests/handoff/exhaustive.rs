@@ -3,6 +3,7 @@
 use crate::bounded::Bounded;
 use crate::machine::{Action::*, run};
 use crate::{A, B, Programs, options};
+use sched::Policy::Fifo;
 use sched::balance::{IDLE_STEAL, NONE, STEAL_HALF};
 use sched::order::{EEVDF, ROUND_ROBIN};
 use sched::{Config, Fault, balance};
@@ -120,6 +121,29 @@ pub static FIRST_RUN_MIGRATION: Pair = Pair {
     programs: &[&[Start(1), Pin(1, &[B]), Pin(1, &[A]), Yield], &[FirstTick, Tick]],
 };
 
+/// The last one waits where something more urgent spins, until it may leave; the second one ends at that moment.
+pub static PUSH_PULL: Pair = Pair {
+    name: "push against a CPU that turns to something less urgent",
+    cpus: 2,
+    preemptions: 2,
+    balancer: &NONE,
+    programs: &[
+        &[
+            Policy(1, Fifo { priority: 5 }),
+            Policy(2, Fifo { priority: 3 }),
+            Policy(0, Fifo { priority: 9 }),
+            Pin(1, &[B]),
+            Start(1),
+            Pin(2, &[A]),
+            Start(2),
+            Pin(2, &[A, B]),
+            Await(2),
+        ],
+        &[],
+        &[],
+    ],
+};
+
 /// Explores `pair`; returns how many schedules that were.
 pub fn explore(pair: &Pair, fault: Option<Fault>) -> u64 {
     let (cpus, programs) = (pair.cpus, pair.programs);
@@ -171,6 +195,11 @@ fn offline_against_wake_steal_and_exit() {
     check(&OFFLINE_FORK);
     check(&OFFLINE_STEAL);
     check(&OFFLINE_EXIT);
+}
+
+#[test]
+fn push_against_pull() {
+    check(&PUSH_PULL);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Each mistake that the core can be asked to make is noticed.
 
 use crate::exhaustive::{
-    AFFINITY_STEAL, BALANCER_SWAP, MANY_STOLEN, OFFLINE_FORK, OFFLINE_WAKE, Pair, STEAL_EXIT, STEAL_YIELD,
-    WAKE_SLEEP, explore,
+    AFFINITY_STEAL, BALANCER_SWAP, MANY_STOLEN, OFFLINE_FORK, OFFLINE_WAKE, PUSH_PULL, Pair, STEAL_EXIT,
+    STEAL_YIELD, WAKE_SLEEP, explore,
 };
 use sched::Fault;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,6 +36,7 @@ fn each_mistake_in_the_hand_over_is_noticed() {
         (Fault::RefusesLate, &OFFLINE_FORK, IS_WRONG),
         (Fault::SleptThroughWake, &WAKE_SLEEP, STANDS_STILL),
         (Fault::CallNotPassedOn, &MANY_STOLEN, SPINS),
+        (Fault::TurnsWithoutLook, &PUSH_PULL, SPINS),
         (Fault::SwapNotCalled, &BALANCER_SWAP, SPINS),
     ] {
         let said = objection(pair, fault);

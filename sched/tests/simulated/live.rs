@@ -1,13 +1,11 @@
 //! What a running machine may be asked to change: its policies, its CPUs. And what the audit finds.
 
 use crate::machine::{Check, Doing, Machine, RAN};
+use crate::planted;
 use crate::promises::{A, B, machine, spawn, stay};
-use sched::balance::{self, IDLE_STEAL, TWO_CHOICES};
+use sched::balance::{IDLE_STEAL, TWO_CHOICES};
 use sched::order::{self, ROUND_ROBIN};
-use sched::{
-    Balancer, Config, CpuId, CpuSet, Duration, Enqueue, Entity, Instant, List, MachineView, Placement,
-    Policy, PolicyFault, RunQueue, Runnable, ThreadId, ThreadView,
-};
+use sched::{Config, CpuId, CpuSet, Policy, PolicyFault};
 
 /// `seconds` pass, with a tick each 100 ms on all CPUs that run something, and an audit each second.
 fn run_for(machine: &mut Machine, seconds: u64) -> Option<PolicyFault> {
@@ -37,84 +35,35 @@ fn idle_cpus_are_no_fault_where_those_that_wait_may_not_run_there() {
     assert_eq!(run_for(&mut machine, 10), None);
 }
 
-static WASTEFUL: balance::Entry =
-    balance::Entry { name: "wasteful", summary: "", conserves_work: true, new: |_| Box::new(Wasteful) };
-
-struct Wasteful;
-
-impl Balancer for Wasteful {
-    fn place(&self, thread: &ThreadView, _: Placement, _: &MachineView) -> CpuId {
-        thread.allowed.first().unwrap_or(thread.last)
-    }
-}
-
 #[test]
 fn a_balancer_that_breaks_its_promise_of_conserving_work_is_found_and_replaced() {
-    let mut machine = machine(4, Config { balancer: &WASTEFUL, ..Config::default() });
-    for _ in 0..8 {
-        machine.spawn(A, CpuSet::ALL).unwrap();
-    }
-    let fault = run_for(&mut machine, 10).expect("three CPUs idle");
-    assert!(matches!(fault, PolicyFault::Idle { balancer: "wasteful", .. }), "{fault}");
-    machine.system_call(A, |core| core.replace(&fault, A)).unwrap();
-    machine.settle().unwrap();
-    assert!(machine.cpu_ids().all(|cpu| machine.running(cpu).is_some()), "a CPU idles still");
-    assert_eq!(run_for(&mut machine, 10), None);
-}
-
-static FAVOURING: order::Entry = order::Entry {
-    name: "favouring",
-    summary: "",
-    preemptive: true,
-    new: |config| Box::new(Favouring { waiting: List::new(), quantum: config.quantum }),
-};
-
-/// Thread 0 gets no turn while there are others.
-struct Favouring {
-    waiting: List,
-    quantum: Duration,
-}
-
-impl RunQueue for Favouring {
-    fn enqueue(&mut self, thread: Runnable, _: Enqueue, _: Instant) {
-        self.waiting.push_back(thread);
-    }
-
-    fn dequeue(&mut self, id: ThreadId) -> Option<Runnable> {
-        self.waiting.remove(|entity| entity.id() == id)
-    }
-
-    fn pick(&mut self, current: Option<&Entity>, _: Instant) -> Option<Runnable> {
-        match current {
-            Some(current) if !current.slice_expired() => None,
-            _ => self.waiting.remove(|entity| entity.id() != ThreadId(0)),
+    for entry in planted::BALANCERS.into_iter().filter(|entry| entry.conserves_work) {
+        let mut machine = machine(4, Config { balancer: entry, ..Config::default() });
+        for _ in 0..8 {
+            machine.spawn(A, CpuSet::ALL).unwrap();
         }
-    }
-
-    fn give(&mut self, _: CpuId) -> Option<Runnable> {
-        None
-    }
-
-    fn slice(&self, _: &Entity) -> Option<Duration> {
-        Some(self.quantum)
-    }
-
-    fn each(&self, visit: &mut dyn FnMut(&Entity)) {
-        self.waiting.iter().for_each(visit);
+        let fault = run_for(&mut machine, 10).expect("three CPUs idle");
+        assert!(matches!(fault, PolicyFault::Idle { balancer, .. } if balancer == entry.name), "{fault}");
+        machine.system_call(A, |core| core.replace(&fault, A)).unwrap();
+        machine.settle().unwrap();
+        assert!(machine.cpu_ids().all(|cpu| machine.running(cpu).is_some()), "a CPU idles still");
+        assert_eq!(run_for(&mut machine, 10), None);
     }
 }
 
 #[test]
 fn a_thread_that_an_order_starves_is_found_and_gets_its_turn_under_another() {
-    let mut machine = machine(1, Config { order: &FAVOURING, ..stay() });
-    let ids = spawn(&mut machine, 3);
-    // The first one ran at once, as nobody else was there: let it leave the CPU.
-    let fault = run_for(&mut machine, 60).expect("a thread is starved");
-    assert!(matches!(fault, PolicyFault::Starved { order: "favouring", .. }), "{fault}");
-    machine.system_call(A, |core| core.replace(&fault, A)).unwrap();
-    let before = machine.model(ids[0]).ticks;
-    assert_eq!(run_for(&mut machine, 10), None);
-    assert!(machine.model(ids[0]).ticks > before, "it still has had no turn");
+    for entry in planted::ORDERS {
+        let mut machine = machine(1, Config { order: entry, ..stay() });
+        let ids = spawn(&mut machine, 3);
+        // The first one ran at once, as nobody else was there: let it leave the CPU.
+        let fault = run_for(&mut machine, 60).expect("a thread is starved");
+        assert!(matches!(fault, PolicyFault::Starved { order, .. } if order == entry.name), "{fault}");
+        machine.system_call(A, |core| core.replace(&fault, A)).unwrap();
+        let before = machine.model(ids[0]).ticks;
+        assert_eq!(run_for(&mut machine, 10), None);
+        assert!(machine.model(ids[0]).ticks > before, "it still has had no turn");
+    }
 }
 
 #[test]

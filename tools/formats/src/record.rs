@@ -143,9 +143,9 @@ pub struct Migrations {
     pub wake: u64,
     /// Taken by an idle CPU.
     pub steal: u64,
-    /// Moved by periodic balancing, at the request of the CPU where they went.
+    /// Moved by periodic balancing, or because they are real-time threads, at the request of the CPU where they went.
     pub pull: u64,
-    /// Moved by periodic balancing, at the request of another CPU.
+    /// The same at the request of another CPU.
     pub push: u64,
     /// Not allowed any more where they were.
     pub affinity: u64,
