@@ -20,7 +20,7 @@ pub use clone::{CloneRequest, clone, first_process};
 pub use context::{Current, IdleTask, schedule_idle};
 pub use exec::exec;
 pub use exit::{ExitStatus, exit_group, exit_thread, forget_all, kill_all};
-pub use image::{ArgumentSpace, Request as ExecRequest};
+pub use image::{ArgumentSpace, Request as ExecRequest, Strings};
 pub use process::{Process, ProcessId};
 pub use step::set_steps;
 pub use table::{MAX_THREADS, all as all_processes, find as find_process, find_thread, live_threads};
