@@ -2,7 +2,7 @@
 
 use crate::options::Options;
 use crate::sabotage::Sabotage;
-use crate::task::{self, ExitStatus, Process};
+use crate::task::{self, ExitStatus, Process, Strings};
 use crate::{cpus, leaks, results, syscall, trace, tty};
 use alloc::{boxed::Box, format, string::String, sync::Arc};
 use formats::record::{
@@ -27,6 +27,17 @@ pub struct Run {
     before: Resources,
     started: Instant,
     ended: Option<Instant>,
+}
+
+/// The first program's arguments or environment.
+fn strings(words: impl Iterator<Item = impl AsRef<str>>) -> Result<Strings, String> {
+    let mut strings = Strings::new();
+    for word in words {
+        strings
+            .push(word.as_ref().as_bytes())
+            .map_err(|_| String::from("there is no memory for the first program"))?;
+    }
+    Ok(strings)
 }
 
 /// What is known of the machine before the first program runs: all of the boot record but its time and size.
@@ -60,8 +71,8 @@ impl Run {
         let before = leaks::count();
         let name = options.init_name.as_ref().unwrap_or(&options.init).clone();
         let words = [name].into_iter().chain(options.arguments.iter().cloned());
-        let arguments = words.map(String::into_bytes).collect();
-        let environment = ENVIRONMENT.iter().map(|word| word.as_bytes().to_vec()).collect();
+        let arguments = strings(words)?;
+        let environment = strings(ENVIRONMENT.into_iter())?;
         let started = arch::time::now();
         let first = task::first_process(&options.init, arguments, environment)
             .map_err(|error| format!("the program {} cannot be started: {error:?}", options.init))?;

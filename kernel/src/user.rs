@@ -5,7 +5,6 @@
 
 use crate::errno::Errno;
 use alloc::{string::String, vec, vec::Vec};
-use core::mem::size_of;
 use x86_64::VirtAddr;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -80,26 +79,4 @@ pub fn read_string(from: u64, max: usize, too_long: Errno) -> Result<Vec<u8>, Er
 pub fn read_path(from: u64) -> Result<String, Errno> {
     let bytes = read_string(from, PATH_MAX, Errno::ENAMETOOLONG)?;
     String::from_utf8(bytes).map_err(|_| Errno::ENOENT)
-}
-
-/// Reads a null-terminated array of strings, such as `argv`; null means empty, as on Linux.
-///
-/// `longest` bounds one string, terminator included. `budget` is the space left for strings and pointers and shrinks; exceeding
-/// either is E2BIG (man 2 execve).
-pub fn read_strings(from: u64, longest: usize, budget: &mut usize) -> Result<Vec<Vec<u8>>, Errno> {
-    let mut strings = Vec::new();
-    if from == 0 {
-        return Ok(strings);
-    }
-    loop {
-        let slot = from.checked_add((strings.len() * size_of::<u64>()) as u64).ok_or(Errno::EFAULT)?;
-        let pointer: u64 = read(slot)?;
-        if pointer == 0 {
-            return Ok(strings);
-        }
-        let string = read_string(pointer, longest.min(*budget), Errno::E2BIG)?;
-        let used = string.len() + 1 + size_of::<u64>();
-        *budget = budget.checked_sub(used).ok_or(Errno::E2BIG)?;
-        strings.push(string);
-    }
 }

@@ -3,7 +3,7 @@
 use crate::errno::Errno;
 use crate::fs::{Dentry, LastLink};
 use crate::syscall::files;
-use crate::task::{self, ArgumentSpace, Current, ExecRequest};
+use crate::task::{self, ArgumentSpace, Current, ExecRequest, Strings};
 use crate::user;
 use alloc::{format, string::String, sync::Arc};
 use linux_raw_sys::general::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, RLIMIT_STACK};
@@ -30,9 +30,9 @@ pub fn execveat(
 
     let stack_limit = current.task.process.limits.lock().get(RLIMIT_STACK)?.soft;
     let mut space = ArgumentSpace::new(stack_limit);
-    space.add(&path)?;
-    let arguments = space.read(arguments)?;
-    let environment = space.read(environment)?;
+    space.take(path.len() + 1)?;
+    let arguments = Strings::read(arguments, &mut space)?;
+    let environment = Strings::read(environment, &mut space)?;
     task::exec(current, ExecRequest { program, path, path_vanishes, arguments, environment, stack_limit })?;
     Err(Errno::KEEP_REGISTERS)
 }

@@ -8,7 +8,7 @@ use crate::fs::{self, FileTable, FsContext};
 use crate::limits::{Limit, Limits};
 use crate::signal::{ProcessSignals, ThreadSignals};
 use crate::{cpus, tty, user};
-use alloc::{boxed::Box, string::String, sync::Arc, sync::Weak, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, sync::Weak};
 use arch::user::{USER_END, UserContext};
 use core::sync::atomic::Ordering::*;
 use formats::{CpuSet, ThreadId};
@@ -243,8 +243,8 @@ pub(super) fn heir(
 /// Makes the first process, running `program`.
 pub fn first_process(
     program: &str,
-    arguments: Vec<Vec<u8>>,
-    environment: Vec<Vec<u8>>,
+    arguments: image::Strings,
+    environment: image::Strings,
 ) -> Result<Arc<Process>, Errno> {
     let admission = Admission::request().ok_or(Errno::EAGAIN)?;
     let id = table::next_id();

@@ -22,7 +22,7 @@ pub use clone::{CloneRequest, clone, first_process};
 pub use context::{Current, IdleTask, schedule_idle};
 pub use exec::exec;
 pub use exit::{ExitStatus, exit_group, exit_thread, forget_all, kill_all};
-pub use image::{ArgumentSpace, Request as ExecRequest};
+pub use image::{ArgumentSpace, Request as ExecRequest, Strings};
 pub use jobs::{Jobs, is_orphaned, members as group_members, signal_group};
 pub use process::{Process, ProcessId};
 pub use step::set_steps;

@@ -8,6 +8,7 @@ mod first_run;
 mod fork;
 mod hot_swap;
 mod hotplug;
+mod linux_programs;
 mod many_cpus;
 mod noticed;
 mod policies;

@@ -8,7 +8,7 @@ use tests::{Require, Step, run, sequence, steps};
 use tine::{Machine, machine};
 
 /// What is compared. Programs print nothing that differs from run to run, unless they are told to be verbose.
-const COMMANDS: [&str; 31] = [
+const COMMANDS: [&str; 33] = [
     "hello",
     "hello Tine",
     "true_program",
@@ -40,7 +40,12 @@ const COMMANDS: [&str; 31] = [
     "kill_running",
     "hot_swap --threads 40",
     "cpu_hotplug",
+    "exec_test",
+    "start_test",
 ];
+
+/// What `exec_test` executes.
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../userland/scripts");
 
 /// Programs whose output is figures, or which are used to run the others.
 const NOT_COMPARED: [&str; 3] = ["first_tick_migration", "micro_bench", "sequence"];
@@ -67,7 +72,8 @@ fn on_linux(programs: &BTreeMap<String, PathBuf>, command: &str) -> (Option<i32>
 
 fn same_on(machine: Machine) {
     let programs = programs();
-    let outcome = run(&sequence(machine.timeout(Duration::from_secs(300)), COMMANDS));
+    let machine = machine.with(SCRIPTS).timeout(Duration::from_secs(300));
+    let outcome = run(&sequence(machine, COMMANDS));
     let steps = steps(&outcome);
     let differences: Vec<String> =
         COMMANDS.iter().filter_map(|command| difference(&programs, command, &steps)).collect();

@@ -28,6 +28,8 @@ type Bench = (&'static str, u64, fn(u64) -> anyhow::Result<u64>);
 const BENCHES: &[Bench] = &[
     ("getppid", 20_000, getppid),
     ("sched_yield", 10_000, sched_yield),
+    ("clock_gettime", 20_000, clock_gettime),
+    ("clock_gettime_call", 20_000, clock_gettime_call),
     ("page_first_touch", 1_000, page_first_touch),
     ("fork_exit_wait", 20, fork_exit_wait),
     ("vfork_exec_wait", 10, vfork_exec_wait),
@@ -118,6 +120,24 @@ fn getppid(count: u64) -> anyhow::Result<u64> {
 fn sched_yield(count: u64) -> anyhow::Result<u64> {
     time(count, || {
         thread::yield_now();
+        Ok(())
+    })
+}
+
+/// As libraries do it, by the vDSO if there is one.
+fn clock_gettime(count: u64) -> anyhow::Result<u64> {
+    time(count, || {
+        std::hint::black_box(Instant::now());
+        Ok(())
+    })
+}
+
+/// By the system call.
+fn clock_gettime_call(count: u64) -> anyhow::Result<u64> {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    time(count, || {
+        // SAFETY: the kernel writes one `timespec` there.
+        unsafe { libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_MONOTONIC, &raw mut now) };
         Ok(())
     })
 }

@@ -1,6 +1,6 @@
 //! Runs several programs one after the other on the same machine, and reports how each ended.
 //!
-//! Each argument is a command: a program beside this one and its arguments, separated by blanks.
+//! Each argument is a command: a program beside this one, or the path of one elsewhere, and its arguments, separated by blanks.
 
 use anyhow::{Context, ensure};
 use serde::Serialize;

@@ -7,10 +7,13 @@
 mod elf;
 mod script;
 mod stack;
+mod strings;
+
+pub use strings::Strings;
 
 use crate::errno::Errno;
 use crate::fs::{self, Dentry, FsContext, Program};
-use crate::{user, vdso};
+use crate::vdso;
 use alloc::{string::String, sync::Arc, vec::Vec};
 use elf::{Base, Elf};
 use mm::AddressSpace;
@@ -26,8 +29,8 @@ const STACK_TOP: u64 = 0x7fff_ffff_e000;
 const STACK_BOTTOM: u64 = STACK_TOP - (8 << 20);
 /// How many scripts may be interpreted by scripts before one is interpreted by a program (man 2 execve).
 const MOST_SCRIPTS: usize = 5;
-/// The longest single argument, terminator included (`MAX_ARG_STRLEN`, man 2 execve).
-const LONGEST_ARGUMENT: usize = 32 * mm::PAGE;
+/// How much of the arguments `/proc/PID/cmdline` shows.
+const LONGEST_COMMAND_LINE: usize = 64 << 10;
 
 /// What to execute.
 pub struct Request {
@@ -36,8 +39,8 @@ pub struct Request {
     pub path: String,
     /// The path means something to the caller only: a descriptor that will be closed. Scripts cannot be executed so.
     pub path_vanishes: bool,
-    pub arguments: Vec<Vec<u8>>,
-    pub environment: Vec<Vec<u8>>,
+    pub arguments: Strings,
+    pub environment: Strings,
     /// RLIMIT_STACK: how far the stack may grow, in bytes.
     pub stack_limit: u64,
 }
@@ -64,21 +67,73 @@ impl ArgumentSpace {
         Self((stack_limit / 4).clamp(128 << 10, 6 << 20) as usize)
     }
 
-    /// Reads an array of strings, such as `argv`; null means empty, as on Linux.
-    ///
-    /// # Errors
-    /// `E2BIG` when it does not fit or a string is longer than 128 KiB; `EFAULT`.
-    pub fn read(&mut self, from: u64) -> Result<Vec<Vec<u8>>, Errno> {
-        user::read_strings(from, LONGEST_ARGUMENT, &mut self.0)
+    /// How much is left.
+    fn left(&self) -> usize {
+        self.0
     }
 
-    /// Accounts for one string that the kernel adds.
+    /// Accounts for so many bytes.
     ///
     /// # Errors
     /// `E2BIG`.
-    pub fn add(&mut self, string: &str) -> Result<(), Errno> {
-        self.0 = self.0.checked_sub(string.len() + 1).ok_or(Errno::E2BIG)?;
+    pub fn take(&mut self, bytes: usize) -> Result<(), Errno> {
+        self.0 = self.0.checked_sub(bytes).ok_or(Errno::E2BIG)?;
         Ok(())
+    }
+}
+
+/// The arguments of a program: those of the caller, but the first ones may be others.
+struct Arguments {
+    front: Vec<Vec<u8>>,
+    rest: Strings,
+}
+
+impl Arguments {
+    /// No program expects to have no name: it gets an empty one (man 2 execve, "VERSIONS").
+    fn new(rest: Strings) -> Self {
+        let front = if rest.count() == 0 { Vec::from([Vec::new()]) } else { Vec::new() };
+        Self { front, rest }
+    }
+
+    /// Puts `words` in the place of the first argument.
+    fn replace_first(&mut self, words: impl Iterator<Item = Vec<u8>>) {
+        if self.front.is_empty() {
+            self.rest.skip_first();
+            self.front.extend(words);
+        } else {
+            self.front.splice(..1, words);
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.front.len() + self.rest.count()
+    }
+
+    /// Bytes with all terminators.
+    fn len(&self) -> usize {
+        self.front.iter().map(|word| word.len() + 1).sum::<usize>() + self.rest.len()
+    }
+
+    /// Calls `each` with the bytes in order, in pieces.
+    fn pieces(&self, mut each: impl FnMut(&[u8]) -> Result<(), Errno>) -> Result<(), Errno> {
+        for word in &self.front {
+            each(word)?;
+            each(&[0])?;
+        }
+        self.rest.pieces(each)
+    }
+
+    /// For `/proc/PID/cmdline`.
+    fn command_line(&self) -> Result<Vec<u8>, Errno> {
+        let most = self.len().min(LONGEST_COMMAND_LINE);
+        let mut line = Vec::new();
+        line.try_reserve_exact(most).map_err(|_| Errno::ENOMEM)?;
+        self.pieces(|piece| {
+            let room = most - line.len();
+            line.extend_from_slice(&piece[..piece.len().min(room)]);
+            Ok(())
+        })?;
+        Ok(line)
     }
 }
 
@@ -88,8 +143,9 @@ impl ArgumentSpace {
 /// `EACCES` for what is no executable file, `ENOEXEC` for no x86-64 program, `ELOOP` for scripts that interpret scripts too
 /// deeply, `ELIBBAD` for a bad dynamic linker; `E2BIG`, `ENOMEM`; those of looking up the interpreter.
 pub fn load(request: Request, context: &FsContext) -> Result<Image, Errno> {
-    let Request { path, environment, stack_limit, .. } = &request;
-    let (file, arguments) = find_program(&request, context)?;
+    let Request { program, path, path_vanishes, arguments, environment, stack_limit } = request;
+    let mut arguments = Arguments::new(arguments);
+    let file = find_program(program, &path, path_vanishes, &mut arguments, context)?;
     let program = Elf::parse(&file)?;
     let linker = match program.interpreter()? {
         Some(path) => Some(Program::open(&fs::lookup(&path, context)?)?),
@@ -114,37 +170,38 @@ pub fn load(request: Request, context: &FsContext) -> Result<Image, Errno> {
         vdso: vdso.as_u64(),
         name: path.as_bytes(),
         arguments: &arguments,
-        environment,
+        environment: &environment,
     };
-    let stack = stack::make(&space, *stack_limit, program.wants_executable_stack(), &contents)?;
+    let stack = stack::make(&space, stack_limit, program.wants_executable_stack(), &contents)?;
     let entry = linker.map_or(loaded.entry, |linker| linker.entry);
     Ok(Image {
         space,
         entry: VirtAddr::try_new(entry).map_err(|_| Errno::ENOEXEC)?,
         stack,
-        name: comm(path),
+        name: comm(&path),
         executable: file.path,
-        command_line: arguments.iter().flat_map(|word| word.iter().copied().chain([0])).collect(),
+        command_line: arguments.command_line()?,
     })
 }
 
-/// The program that runs in the end, and its arguments: what was asked for, or the interpreter of a script.
-fn find_program(request: &Request, context: &FsContext) -> Result<(Program, Vec<Vec<u8>>), Errno> {
-    let mut arguments = request.arguments.clone();
-    if arguments.is_empty() {
-        // No program expects to have no name (man 2 execve, "VERSIONS").
-        arguments.push(Vec::new());
-    }
-    let mut file = Program::open(&request.program)?;
-    let mut path = request.path.clone();
+/// The program that runs in the end: what was asked for, or the interpreter of a script. Then the arguments are adapted.
+fn find_program(
+    program: Arc<Dentry>,
+    path: &str,
+    path_vanishes: bool,
+    arguments: &mut Arguments,
+    context: &FsContext,
+) -> Result<Program, Errno> {
+    let mut file = Program::open(&program)?;
+    let mut path = String::from(path);
     let mut scripts = 0;
     while let Some(line) = script::first_line(&file)? {
-        if request.path_vanishes {
+        if path_vanishes {
             return Err(Errno::ENOENT);
         }
         let interpreter = line.interpreter;
         let words = [Some(interpreter.clone().into_bytes()), line.argument, Some(path.into_bytes())];
-        arguments.splice(..1, words.into_iter().flatten());
+        arguments.replace_first(words.into_iter().flatten());
         file = Program::open(&fs::lookup(&interpreter, context)?)?;
         path = interpreter;
         scripts += 1;
@@ -152,7 +209,7 @@ fn find_program(request: &Request, context: &FsContext) -> Result<(Program, Vec<
             return Err(Errno::ELOOP);
         }
     }
-    Ok((file, arguments))
+    Ok(file)
 }
 
 /// The last part of a path, cut to what `comm` holds.

@@ -2,13 +2,14 @@
 //! section 3.4.1; man 3 getauxval).
 
 use super::elf::Loaded;
-use super::{PAGE, STACK_TOP};
+use super::{Arguments, PAGE, STACK_TOP, Strings};
 use crate::errno::Errno;
 use crate::fs;
-use alloc::vec::Vec;
 use linux_raw_sys::auxvec::*;
 use mm::{AddressSpace, MapRequest, Place, Prot};
+use smallvec::SmallVec;
 use x86_64::VirtAddr;
+use zerocopy::IntoBytes;
 
 /// What is mapped below the arguments at the start, as on Linux.
 const STACK_START: u64 = 128 << 10;
@@ -26,8 +27,8 @@ pub struct Contents<'a> {
     pub vdso: u64,
     /// The name that was executed.
     pub name: &'a [u8],
-    pub arguments: &'a [Vec<u8>],
-    pub environment: &'a [Vec<u8>],
+    pub arguments: &'a Arguments,
+    pub environment: &'a Strings,
 }
 
 /// Maps the stack, which grows down when it is touched, up to `limit` bytes, and fills its top. Returns where the stack pointer
@@ -41,17 +42,13 @@ pub fn make(
     executable: bool,
     contents: &Contents<'_>,
 ) -> Result<VirtAddr, Errno> {
-    let mut strings = Strings { bytes: Vec::new() };
-    let platform = strings.push(b"x86_64");
-    let name = strings.push(contents.name);
+    let Contents { arguments, environment, .. } = contents;
     let mut random = [0; 16];
     fs::random::fill(&mut random);
-    let random = strings.push(&random);
-    let arguments: Vec<usize> = contents.arguments.iter().map(|word| strings.push(word)).collect();
-    let environment: Vec<usize> = contents.environment.iter().map(|word| strings.push(word)).collect();
-
-    let strings_at = (STACK_TOP - strings.bytes.len() as u64) & !15;
-    let at = |offset: usize| strings_at + offset as u64;
+    let own = [contents.name, b"\0x86_64\0", &random].concat();
+    let bytes = own.len() + arguments.len() + environment.len();
+    let strings_at = (STACK_TOP - bytes as u64) & !15;
+    let platform_at = strings_at + contents.name.len() as u64 + 1;
     let (headers, header_size, header_count) = contents.program.headers;
     let auxiliary = [
         (AT_SYSINFO_EHDR, contents.vdso),
@@ -70,22 +67,93 @@ pub fn make(
         (AT_GID, 0),
         (AT_EGID, 0),
         (AT_SECURE, 0),
-        (AT_RANDOM, at(random)),
+        (AT_RANDOM, strings_at + (own.len() - random.len()) as u64),
         (AT_HWCAP2, arch::cpu::hwcap2()),
-        (AT_EXECFN, at(name)),
-        (AT_PLATFORM, at(platform)),
+        (AT_EXECFN, strings_at),
+        (AT_PLATFORM, platform_at),
         (AT_NULL, 0),
     ];
-    let mut words = Vec::from([arguments.len() as u64]);
-    words.extend(arguments.into_iter().map(at).chain([0]));
-    words.extend(environment.into_iter().map(at).chain([0]));
-    words.extend(auxiliary.into_iter().flat_map(|(key, value)| [u64::from(key), value]));
-
-    let words_at = (strings_at - 8 * words.len() as u64) & !15;
+    // The number of arguments, and a null behind each list.
+    let words = 1 + arguments.count() + 1 + environment.count() + 1 + 2 * auxiliary.len();
+    let words_at = (strings_at - 8 * words as u64) & !15;
     map(space, STACK_TOP - words_at, limit, executable)?;
-    space.write(VirtAddr::new(strings_at), &strings.bytes)?;
-    space.write(VirtAddr::new(words_at), zerocopy::IntoBytes::as_bytes(words.as_slice()))?;
+
+    let mut strings = Bytes { space, at: strings_at };
+    strings.write(&own)?;
+    let mut words = Words { to: Bytes { space, at: words_at }, buffer: SmallVec::new() };
+    words.push(arguments.count() as u64)?;
+    let mut list = List::new(&mut strings, &mut words);
+    arguments.pieces(|piece| list.write(piece))?;
+    words.push(0)?;
+    let mut list = List::new(&mut strings, &mut words);
+    environment.pieces(|piece| list.write(piece))?;
+    words.push(0)?;
+    for (key, value) in auxiliary {
+        words.push(key.into())?;
+        words.push(value)?;
+    }
+    words.flush()?;
     Ok(VirtAddr::new(words_at))
+}
+
+/// Bytes that are written upwards.
+struct Bytes<'s> {
+    space: &'s AddressSpace,
+    at: u64,
+}
+
+impl Bytes<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Errno> {
+        self.space.write(VirtAddr::new(self.at), bytes)?;
+        self.at += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// Words that are written upwards, many at a time.
+struct Words<'s> {
+    to: Bytes<'s>,
+    buffer: SmallVec<[u64; BATCH]>,
+}
+
+/// How many words are written at once.
+const BATCH: usize = 64;
+
+impl Words<'_> {
+    fn push(&mut self, word: u64) -> Result<(), Errno> {
+        self.buffer.push(word);
+        if self.buffer.len() == BATCH { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), Errno> {
+        self.to.write(self.buffer.as_slice().as_bytes())?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+/// Writes strings, and where each of them begins.
+struct List<'w, 's> {
+    strings: &'w mut Bytes<'s>,
+    words: &'w mut Words<'s>,
+    /// The next byte is the first of a string.
+    begins: bool,
+}
+
+impl<'w, 's> List<'w, 's> {
+    fn new(strings: &'w mut Bytes<'s>, words: &'w mut Words<'s>) -> Self {
+        Self { strings, words, begins: true }
+    }
+
+    fn write(&mut self, piece: &[u8]) -> Result<(), Errno> {
+        for (offset, byte) in (0..).zip(piece) {
+            if self.begins {
+                self.words.push(self.strings.at + offset)?;
+            }
+            self.begins = *byte == 0;
+        }
+        self.strings.write(piece)
+    }
 }
 
 /// Maps a stack that holds `used` bytes already.
@@ -103,19 +171,4 @@ fn map(space: &AddressSpace, used: u64, limit: u64, executable: bool) -> Result<
         ..MapRequest::anonymous(Place::Fixed(VirtAddr::new(STACK_TOP - bytes)), bytes)
     })?;
     Ok(())
-}
-
-/// The strings at the top of the stack, each with its terminator.
-struct Strings {
-    bytes: Vec<u8>,
-}
-
-impl Strings {
-    /// Adds a string and returns its offset.
-    fn push(&mut self, string: &[u8]) -> usize {
-        let offset = self.bytes.len();
-        self.bytes.extend_from_slice(string);
-        self.bytes.push(0);
-        offset
-    }
 }

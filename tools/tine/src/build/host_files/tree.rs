@@ -9,6 +9,8 @@ use std::path::{Component, Path, PathBuf};
 /// Directories of the guest's own. Where the host has a symbolic link instead, such as `/bin` to `/usr/bin`, each thing in it is
 /// linked by itself.
 const GUEST_DIRECTORIES: [&str; 5] = ["/bin", "/dev", "/proc", "/sys", "/tmp"];
+/// Directories whose files are not files but a kernel's.
+const KERNEL_DIRECTORIES: [&str; 3] = ["/dev", "/proc", "/sys"];
 /// The most symbolic links on the way to one file, as on Linux.
 const MOST_LINKS: u32 = 40;
 
@@ -51,6 +53,9 @@ impl Tree {
     }
 
     fn walk(&mut self, path: &Path, follow_last: bool) -> Result<PathBuf> {
+        if KERNEL_DIRECTORIES.iter().any(|directory| path.starts_with(directory)) {
+            bail!("{} is the kernel's, and the guest has its own", path.display());
+        }
         let mut names = names(path);
         let mut at = PathBuf::from("/");
         let mut links = 0;
