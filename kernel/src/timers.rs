@@ -16,14 +16,14 @@ use spin::Once;
 type Key = (Instant, u64);
 
 /// What is to be told that time has passed. Called with no lock held, on a thread's way to user mode or in the idle loop.
-pub trait Alarm: Send + Sync {
-    fn ring(&self);
+pub trait Expire: Send + Sync {
+    fn expire(&self);
 }
 
 /// What happens at a deadline.
 enum Due {
     Wake(Arc<sched::Thread>),
-    Ring(Weak<dyn Alarm>),
+    Call(Weak<dyn Expire>),
 }
 
 struct Queue {
@@ -75,9 +75,9 @@ pub fn add(deadline: Instant, thread: &Arc<sched::Thread>) -> Timer {
     insert(deadline, Due::Wake(thread.clone()))
 }
 
-/// Rings `alarm` at `deadline`, or a little later, unless it is gone.
-pub fn add_alarm(deadline: Instant, alarm: Weak<dyn Alarm>) -> Timer {
-    insert(deadline, Due::Ring(alarm))
+/// Calls `alarm` at `deadline`, or a little later, unless it is gone.
+pub fn call_at(deadline: Instant, alarm: Weak<dyn Expire>) -> Timer {
+    insert(deadline, Due::Call(alarm))
 }
 
 fn insert(deadline: Instant, due: Due) -> Timer {
@@ -114,7 +114,7 @@ pub fn run_due(now: Instant) {
     if queue.earliest.load(Relaxed) > now.as_ticks() {
         return;
     }
-    let mut alarms = SmallVec::<[Weak<dyn Alarm>; 4]>::new();
+    let mut alarms = SmallVec::<[Weak<dyn Expire>; 4]>::new();
     {
         let mut threads = queue.threads.lock();
         while let Some(first) = threads.first_entry() {
@@ -125,12 +125,12 @@ pub fn run_due(now: Instant) {
                 Due::Wake(thread) => {
                     cpus::wake(&thread);
                 }
-                Due::Ring(alarm) => alarms.push(alarm),
+                Due::Call(alarm) => alarms.push(alarm),
             }
         }
         queue.note_earliest(&mut threads);
     }
     for alarm in alarms.iter().filter_map(Weak::upgrade) {
-        alarm.ring();
+        alarm.expire();
     }
 }

@@ -7,7 +7,7 @@ use super::{DeviceId, File, Kind, Metadata, Readiness, Request, UserBuffer};
 use crate::errno::Errno;
 use crate::lock::{Lock, rank};
 use crate::syscall::time::Clock;
-use crate::timers::{self, Alarm, Timer};
+use crate::timers::{self, Expire, Timer};
 use crate::wait::WaitQueue;
 use alloc::sync::{Arc, Weak};
 use core::mem::size_of;
@@ -81,9 +81,9 @@ impl TimerFile {
     }
 
     fn arm(&self, state: &mut State) {
-        let alarm: Weak<dyn Alarm> = self.this.clone();
+        let alarm: Weak<dyn Expire> = self.this.clone();
         if state.timer.is_none() {
-            state.timer = state.next.map(|next| timers::add_alarm(next, alarm));
+            state.timer = state.next.map(|next| timers::call_at(next, alarm));
         }
     }
 
@@ -117,8 +117,8 @@ impl TimerFile {
     }
 }
 
-impl Alarm for TimerFile {
-    fn ring(&self) {
+impl Expire for TimerFile {
+    fn expire(&self) {
         self.queue.wake_for(Readiness::READABLE);
     }
 }

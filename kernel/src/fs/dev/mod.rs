@@ -6,6 +6,7 @@ pub mod random;
 mod results;
 
 use super::directory::{Builder, Directory};
+use super::symlink::Symlink;
 use super::{DeviceId, File, Inode, Kind, Metadata};
 use crate::errno::Errno;
 use crate::task::Current;
@@ -55,16 +56,36 @@ fn node_metadata(number: u64, represents: DeviceId) -> Metadata {
     Metadata { represents, ..Metadata::new(Kind::CharDevice, 0o666, number, FILE_SYSTEM) }
 }
 
+/// Opens the device that a node elsewhere stands for.
+///
+/// # Errors
+/// `ENXIO` when there is none with that number.
+pub fn open(metadata: Metadata) -> Result<Arc<dyn File>, Errno> {
+    let row = NODES.iter().find(|(_, device, _)| *device == metadata.represents);
+    row.map(|(_, _, open)| open(metadata)).ok_or(Errno::ENXIO)
+}
+
 /// The console, as the first process has it open.
 pub fn console() -> Arc<dyn File> {
     Arc::new(console::Console(node_metadata(1, CONSOLE)))
 }
 
-pub fn directory() -> Arc<Directory> {
+/// `shared_memory` is `/dev/shm`.
+pub fn directory(shared_memory: Arc<dyn Inode>) -> Arc<Directory> {
     let mut directory = Builder::new(Metadata::new(Kind::Directory, 0o755, 1, FILE_SYSTEM));
     for (number, (name, device, open)) in (2..).zip(NODES) {
         let metadata = node_metadata(number, *device);
         directory.insert(name, Arc::new(Node { metadata, open: *open }));
+    }
+    directory.insert("shm", shared_memory);
+    let links = [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ];
+    for (number, (name, target)) in (100..).zip(links) {
+        directory.insert(name, Arc::new(Symlink::new(target, number, FILE_SYSTEM)));
     }
     directory.build()
 }
