@@ -26,6 +26,9 @@ pub mod rank {
     pub const HOTPLUG: u8 = 7;
     /// The policies in force.
     pub const POLICIES: u8 = 8;
+    /// Changing names, and the content of files.
+    pub const NAMES: u8 = 9;
+    pub const CONTENT: u8 = 9;
     /// What is behind descriptions: a pipe's buffer, a directory.
     pub const FILE: u8 = 9;
     /// Which event polls look at a description.

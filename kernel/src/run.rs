@@ -3,7 +3,7 @@
 use crate::options::Options;
 use crate::sabotage::Sabotage;
 use crate::task::{self, ExitStatus, Process, Strings};
-use crate::{cpus, leaks, results, syscall, trace, tty};
+use crate::{cpus, fs, leaks, results, syscall, trace, tty};
 use alloc::{boxed::Box, format, string::String, sync::Arc};
 use formats::record::{
     Accounting, Boot, CpuStats, Event, Exit, FailureKind, Resources, Scheduler, SystemCalls,
@@ -115,6 +115,7 @@ impl Run {
         }));
         results::write(&Event::SystemCalls(SystemCalls { unknown: syscall::unknown_counts() }));
         cpus::policies::restore();
+        fs::reset();
         let before = self.before;
         let after = leaks::settle(&before);
         results::write(&Event::Accounting(Accounting { before, after }));

@@ -1,12 +1,14 @@
 //! Pages that several address spaces share: the files that programs are made of, and shared anonymous memory.
 
+mod content;
+
 use crate::frames::{self, Frame};
 use crate::machine::{self, Lock};
 use crate::space::FaultError;
 use crate::{OutOfMemory, PAGE};
 use alloc::sync::Arc;
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use hashbrown::HashMap;
 
 /// Where the pages of an [`Object`] come from.
@@ -24,8 +26,10 @@ pub struct Object {
     id: u64,
     name: Arc<str>,
     /// The number of pages; beyond is a bus error.
-    pages: u64,
+    pages: AtomicU64,
     pager: Option<Arc<dyn Pager>>,
+    /// The pages can no longer be had from the pager.
+    is_changed: AtomicBool,
     cache: Lock<HashMap<u64, Frame>, { machine::OBJECT }>,
 }
 
@@ -45,7 +49,8 @@ impl Object {
     fn new(name: Arc<str>, bytes: u64, pager: Option<Arc<dyn Pager>>) -> Self {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let pages = bytes.div_ceil(PAGE as u64);
-        Self { id, name, pages, pager, cache: Lock::new(HashMap::new()) }
+        let (pages, is_changed) = (AtomicU64::new(pages), AtomicBool::new(false));
+        Self { id, name, pages, pager, is_changed, cache: Lock::new(HashMap::new()) }
     }
 
     /// A number that no other object of this run has.
@@ -59,7 +64,7 @@ impl Object {
 
     /// The length in pages.
     pub fn pages(&self) -> u64 {
-        self.pages
+        self.pages.load(Ordering::Relaxed)
     }
 
     /// A share of page `index`, which is filled if nobody touched it before.
@@ -67,10 +72,10 @@ impl Object {
     /// # Errors
     /// [`FaultError::Bus`] beyond the end.
     pub fn page(&self, index: u64) -> Result<Frame, FaultError> {
-        if index >= self.pages {
+        let mut cache = self.cache.lock();
+        if index >= self.pages() {
             return Err(FaultError::Bus);
         }
-        let mut cache = self.cache.lock();
         if let Some(frame) = cache.get(&index) {
             return Ok(frame.share());
         }
@@ -96,7 +101,7 @@ impl Object {
 
     /// Drops the pages that can be had from the pager again and that no address space maps. Returns how many.
     pub fn shrink(&self) -> usize {
-        if self.pager.is_none() {
+        if self.pager.is_none() || self.is_changed() {
             return 0;
         }
         let mut cache = self.cache.lock();

@@ -1,6 +1,6 @@
 //! Places in the tree of names, and finding them (man 7 path_resolution).
 
-use super::{Inode, Kind};
+use super::{Access, Credentials, Inode, Kind};
 use crate::errno::Errno;
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 
@@ -37,6 +37,28 @@ impl Dentry {
         Arc::new(Self { name: String::new(), inode, parent: None })
     }
 
+    /// A place that is in no directory, or no longer.
+    pub fn apart(name: String, inode: Arc<dyn Inode>) -> Arc<Self> {
+        Arc::new(Self { name, inode, parent: None })
+    }
+
+    /// The place of `inode`, which has just been made here as `name`.
+    pub fn place(self: &Arc<Self>, name: &str, inode: Arc<dyn Inode>) -> Arc<Self> {
+        Arc::new(Self { name: String::from(name), inode, parent: Some(self.clone()) })
+    }
+
+    /// Whether it is `directory` or somewhere below.
+    pub fn is_below(&self, directory: &Arc<dyn Inode>) -> bool {
+        let mut at = Some(self);
+        while let Some(dentry) = at {
+            if Arc::ptr_eq(&dentry.inode, directory) {
+                return true;
+            }
+            at = dentry.parent.as_deref();
+        }
+        false
+    }
+
     pub fn inode(&self) -> &Arc<dyn Inode> {
         &self.inode
     }
@@ -53,6 +75,10 @@ impl Dentry {
             names.push(at.name.as_str());
             at = parent;
         }
+        if names.is_empty() {
+            // The root, or what is in no directory.
+            return self.name.clone();
+        }
         names.iter().rev().fold(String::new(), |path, name| format!("{path}/{name}"))
     }
 
@@ -61,12 +87,19 @@ impl Dentry {
         if name.len() > NAME_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
-        let inode = self.inode.lookup(name)?;
-        Ok(Arc::new(Self { name: String::from(name), inode, parent: Some(self.clone()) }))
+        Ok(self.place(name, self.inode.lookup(name)?))
     }
 
     fn is_directory(&self) -> bool {
         self.inode.kind() == Kind::Directory
+    }
+
+    /// Whether `who` may look names up here.
+    fn check_passage(&self, who: &Credentials) -> Result<(), Errno> {
+        if who.is_root() {
+            return Ok(());
+        }
+        who.check(&self.inode.metadata(), Access::EXECUTE)
     }
 
     fn root_of(self: &Arc<Self>) -> Arc<Self> {
@@ -74,14 +107,21 @@ impl Dentry {
         while let Some(parent) = &at.parent {
             at = parent;
         }
-        at.clone()
+        // What is in no directory has no root above it.
+        if at.name.is_empty() { at.clone() } else { super::root() }
     }
 
     /// Goes along `path`, which starts here unless it is absolute.
     ///
     /// # Errors
-    /// `ENOENT`, also for an empty path; `ENOTDIR`; `ELOOP` after 40 symbolic links; `ENAMETOOLONG`.
-    pub fn resolve(self: &Arc<Self>, path: &str, last_link: LastLink) -> Result<Arc<Self>, Errno> {
+    /// `ENOENT`, also for an empty path; `ENOTDIR`; `ELOOP` after 40 symbolic links; `ENAMETOOLONG`; `EACCES` for a directory
+    /// that `who` may not go through.
+    pub fn resolve(
+        self: &Arc<Self>,
+        path: &str,
+        last_link: LastLink,
+        who: &Credentials,
+    ) -> Result<Arc<Self>, Errno> {
         if path.is_empty() {
             return Err(Errno::ENOENT);
         }
@@ -104,10 +144,13 @@ impl Dentry {
                 "." => continue,
                 ".." => at.parent(),
                 name => {
+                    at.check_passage(who)?;
                     let child = at.child(name)?;
-                    if child.inode.kind() != Kind::Symlink || after.is_empty() && last_link == LastLink::Keep
-                    {
+                    let keeps = after.is_empty() && last_link == LastLink::Keep;
+                    if child.inode.kind() != Kind::Symlink || keeps {
                         child
+                    } else if let Some(place) = child.inode.follow() {
+                        place?
                     } else {
                         links += 1;
                         if links > MOST_LINKS {
@@ -126,7 +169,11 @@ impl Dentry {
     ///
     /// # Errors
     /// As [`Self::resolve`]. `None` when the last component is `/`, `.` or `..`, which are always there and cannot go.
-    pub fn resolve_target<'p>(self: &Arc<Self>, path: &'p str) -> Result<Option<Target<'p>>, Errno> {
+    pub fn resolve_target<'p>(
+        self: &Arc<Self>,
+        path: &'p str,
+        who: &Credentials,
+    ) -> Result<Option<Target<'p>>, Errno> {
         if path.is_empty() {
             return Err(Errno::ENOENT);
         }
@@ -135,11 +182,12 @@ impl Dentry {
         let directory = if before.is_empty() {
             if path.starts_with('/') { self.root_of() } else { self.clone() }
         } else {
-            self.resolve(before, LastLink::Follow)?
+            self.resolve(before, LastLink::Follow, who)?
         };
         if !directory.is_directory() {
             return Err(Errno::ENOTDIR);
         }
+        directory.check_passage(who)?;
         let is_directory = trimmed.len() != path.len();
         Ok((!matches!(name, "" | "." | "..")).then_some(Target { directory, name, is_directory }))
     }

@@ -2,11 +2,11 @@
 
 use super::epoll::Item;
 use super::file::Seeking;
-use super::{Dentry, File, Kind, OpenDirectory, Request, UserBuffer};
+use super::{Dentry, File, Kind, OpenDirectory, Opening, Request, UserBuffer};
 use crate::errno::Errno;
 use crate::lock::{Lock, rank};
 use crate::task::Current;
-use alloc::{sync::Arc, sync::Weak, vec::Vec};
+use alloc::{string::String, sync::Arc, sync::Weak, vec::Vec};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use linux_raw_sys::general::*;
 
@@ -44,11 +44,12 @@ impl Description {
         Self::with_dentry(file, None, flags)
     }
 
-    /// Opens what is at `dentry`. `flags` are those of `open`; the last link has been followed, or not, already.
+    /// Opens what is at `dentry`. `flags` are those of `open`; the last link has been followed, or not, already, and
+    /// permissions have been checked.
     ///
     /// # Errors
     /// Those of man 2 open.
-    pub fn open(dentry: Arc<Dentry>, flags: u32) -> Result<Arc<Self>, Errno> {
+    pub fn open(dentry: Arc<Dentry>, flags: u32, current: &Current) -> Result<Arc<Self>, Errno> {
         let kind = dentry.inode().kind();
         let has = |flag| flags & flag == flag;
         let writes = flags & O_ACCMODE != O_RDONLY || has(O_TRUNC);
@@ -68,10 +69,28 @@ impl Description {
                 if writes {
                     dentry.inode().check_writable()?;
                 }
-                dentry.inode().clone().open()?
+                let how = Opening { current: Some(current), flags };
+                let file = dentry.inode().clone().open_for(&how)?;
+                if has(O_TRUNC) && kind == Kind::Regular {
+                    match dentry.inode().truncate(0) {
+                        // A file that is a setting has no length.
+                        Ok(()) | Err(Errno::EROFS) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                file
             }
         };
         Self::with_dentry(file, Some(dentry), (flags & !OPENING) | O_LARGEFILE)
+    }
+
+    /// An open file description of a file that has no name but what `path` says.
+    ///
+    /// # Errors
+    /// `ENOMEM` when memory is short.
+    pub fn nameless(file: Arc<dyn File>, path: String, flags: u32) -> Result<Arc<Self>, Errno> {
+        let dentry = file.as_inode().map(|inode| Dentry::apart(path, inode));
+        Self::with_dentry(file, dentry, flags | O_LARGEFILE)
     }
 
     fn with_dentry(file: Arc<dyn File>, dentry: Option<Arc<Dentry>>, flags: u32) -> Result<Arc<Self>, Errno> {
@@ -150,7 +169,7 @@ impl Description {
     }
 
     fn request<'c>(&self, current: &'c Current, offset: u64) -> Request<'c> {
-        Request { current, offset, nonblocking: self.flags() & O_NONBLOCK != 0 }
+        Request { current, offset, nonblocking: self.flags() & O_NONBLOCK != 0, appends: false }
     }
 
     /// Reads at the offset and moves it.
@@ -182,9 +201,9 @@ impl Description {
             return self.file.write(&self.request(current, 0), from);
         }
         let mut offset = self.offset.lock();
-        let start = if self.flags() & O_APPEND != 0 { self.file.metadata().len } else { *offset };
-        let count = self.file.write(&self.request(current, start), from)?;
-        *offset = start + count as u64;
+        let appends = self.flags() & O_APPEND != 0;
+        let count = self.file.write(&Request { appends, ..self.request(current, *offset) }, from)?;
+        *offset = if appends { self.file.metadata().len } else { *offset + count as u64 };
         drop(offset);
         self.file.settle(current);
         Ok(count)

@@ -67,10 +67,6 @@ impl Builder {
         }
     }
 
-    pub fn set_metadata(&mut self, metadata: Metadata) {
-        self.metadata = metadata;
-    }
-
     /// The finished directory.
     pub fn build(self) -> Arc<Directory> {
         let mut metadata = self.metadata;

@@ -1,6 +1,6 @@
 //! What can be read, written and waited for through a descriptor.
 
-use super::{Metadata, OpenDirectory, Pipe, Socket, UserBuffer};
+use super::{Credentials, Inode, Metadata, OpenDirectory, Pipe, Socket, UserBuffer};
 use crate::errno::Errno;
 use crate::task::Current;
 use crate::wait::WaitQueue;
@@ -35,6 +35,27 @@ pub struct Request<'c> {
     pub offset: u64,
     /// Fail with `EAGAIN` instead of sleeping.
     pub nonblocking: bool,
+    /// Write at the end, wherever that is by then.
+    pub appends: bool,
+}
+
+impl<'c> Request<'c> {
+    /// For a file on which seeking is impossible.
+    pub fn unplaced(current: &'c Current, nonblocking: bool) -> Self {
+        Self { current, offset: 0, nonblocking, appends: false }
+    }
+
+    pub fn credentials(&self) -> Arc<Credentials> {
+        self.current.task.process.fs.lock().credentials().clone()
+    }
+}
+
+/// How a file is being opened.
+pub struct Opening<'c> {
+    /// Who waits if that is necessary; `None`: nobody.
+    pub current: Option<&'c Current>,
+    /// Those of `open`.
+    pub flags: u32,
 }
 
 /// What an offset means to a file.
@@ -100,6 +121,18 @@ pub trait File: core::any::Any + Send + Sync {
 
     /// The pages to map; `None`: it cannot be mapped.
     fn object(&self) -> Option<Arc<mm::Object>> {
+        None
+    }
+
+    /// Asked before it is mapped: whether that is allowed. `writes` says that the mapping changes the file for all to see,
+    /// `may_write` that it may become such a one.
+    fn check_mapping(&self, writes: bool, may_write: bool) -> Result<(), Errno> {
+        let _ = (writes, may_write);
+        Ok(())
+    }
+
+    /// The inode, of a file that has no description with a place.
+    fn as_inode(&self) -> Option<Arc<dyn Inode>> {
         None
     }
 

@@ -1,145 +1,64 @@
-//! The first file system: a cpio archive that the loader left in memory, read-only.
+//! What the tree begins with: a cpio archive that the loader left in memory.
 
-use super::directory::Builder;
-use super::file::Seeking;
-use super::{DeviceId, File, Inode, Kind, Metadata, Request, UserBuffer};
-use crate::errno::Errno;
-use alloc::{format, string::String, sync::Arc, vec::Vec};
-use mm::{Object, PAGE, Pager};
-use spin::Once;
-
-/// As on Linux, the first file system that needs no device.
-const FILE_SYSTEM: DeviceId = DeviceId::new(0, 2);
-
-/// All files that may have pages in memory.
-static OBJECTS: Once<Vec<Arc<Object>>> = Once::new();
-
-/// Gives back the pages of files that nobody maps; they can be read from the archive again.
-pub fn trim() {
-    for object in OBJECTS.get().into_iter().flatten() {
-        object.shrink();
-    }
-}
+use super::Kind;
+use super::tmpfs::{Node, adopt};
+use alloc::{format, string::String, sync::Arc};
+use linux_raw_sys::general as linux;
 
 /// The archive's tree. Of what has no permission bits recorded, such as directories that are only implied, everything may
 /// be read and entered.
-pub fn read(archive: &'static [u8]) -> Builder {
-    let mut numbers = 1..;
-    let mut next = move || numbers.next().unwrap_or_default();
-    let mut objects = Vec::new();
-    let mut root = Builder::new(Metadata::new(Kind::Directory, 0o755, next(), FILE_SYSTEM));
+pub fn read(archive: &'static [u8]) -> Arc<Node> {
+    let root = Node::directory(0o755, 0);
     for entry in newc::members(archive) {
-        let kind = match entry.mode & linux_raw_sys::general::S_IFMT {
-            linux_raw_sys::general::S_IFDIR => Kind::Directory,
-            linux_raw_sys::general::S_IFLNK => Kind::Symlink,
-            linux_raw_sys::general::S_IFREG => Kind::Regular,
+        let kind = match entry.mode & linux::S_IFMT {
+            linux::S_IFDIR => Kind::Directory,
+            linux::S_IFLNK => Kind::Symlink,
+            linux::S_IFREG => Kind::Regular,
             // Devices are in /dev.
             _ => continue,
         };
-        let mut metadata =
-            Metadata::new(kind, entry.mode & !linux_raw_sys::general::S_IFMT, next(), FILE_SYSTEM);
-        metadata.modified = entry.modified.into();
-        metadata.len = entry.data.len() as u64;
-
-        let mut names: Vec<_> = entry.name.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
-        let last = names.pop();
-        let mut directory = &mut root;
-        for name in names {
-            directory = directory.directory(name, Metadata::new(Kind::Directory, 0o755, next(), FILE_SYSTEM));
-        }
-        match (kind, last) {
-            (Kind::Directory, None) => directory.set_metadata(metadata),
-            (Kind::Directory, Some(name)) => directory.directory(name, metadata).set_metadata(metadata),
+        let permissions = entry.mode & !linux::S_IFMT;
+        let modified = i64::from(entry.modified) * 1_000_000_000;
+        let (before, name) = split(entry.name);
+        let directory = before.fold(root.clone(), |directory, name| below(&directory, name));
+        match (kind, name) {
+            (Kind::Directory, None) => directory.set_metadata(permissions, modified),
+            (Kind::Directory, Some(name)) => below(&directory, name).set_metadata(permissions, modified),
             (Kind::Symlink, Some(name)) => {
                 let target = String::from_utf8_lossy(entry.data).into_owned();
-                directory.insert(name, Arc::new(Symlink { metadata, target }));
+                adopt(&directory, name, Node::symlink(target, modified));
             }
             (_, Some(name)) => {
                 let path = format!("/{}", entry.name.trim_start_matches(['.', '/']));
-                let file = ArchiveFile::new(&path, metadata, entry.data);
-                objects.push(file.object.clone());
-                directory.insert(name, file);
+                adopt(&directory, name, Node::from_archive(&path, permissions, modified, entry.data));
             }
             (_, None) => {}
         }
     }
-    OBJECTS.call_once(|| objects);
+    below(&root, "tmp").set_metadata(0o1777, 0);
     root
 }
 
-/// A symbolic link with a fixed target.
-pub struct Symlink {
-    metadata: Metadata,
-    target: String,
+/// The parts of a path before the last, and the last.
+fn split(path: &str) -> (impl Iterator<Item = &str>, Option<&str>) {
+    let named = |name: &&str| !matches!(*name, "" | ".");
+    let count = path.split('/').filter(named).count();
+    let mut parts = path.split('/').filter(named);
+    let last = path.split('/').rfind(named);
+    let mut left = count.saturating_sub(1);
+    let before = core::iter::from_fn(move || {
+        left = left.checked_sub(1)?;
+        parts.next()
+    });
+    (before, last)
 }
 
-impl Symlink {
-    pub fn new(target: &str, number: u64, file_system: DeviceId) -> Self {
-        let metadata = Metadata::new(Kind::Symlink, 0o777, number, file_system);
-        Self { metadata: Metadata { len: target.len() as u64, ..metadata }, target: String::from(target) }
+/// The directory called `name`, made unless there is one.
+fn below(directory: &Arc<Node>, name: &str) -> Arc<Node> {
+    if let Some(node) = directory.below(name) {
+        return node;
     }
-}
-
-impl Inode for Symlink {
-    fn metadata(&self) -> Metadata {
-        self.metadata
-    }
-
-    fn read_link(&self) -> Result<String, Errno> {
-        Ok(self.target.clone())
-    }
-}
-
-/// A file in the archive. Reading copies from the archive itself, mapping goes through pages that all processes share.
-struct ArchiveFile {
-    metadata: Metadata,
-    bytes: &'static [u8],
-    object: Arc<Object>,
-}
-
-struct Bytes(&'static [u8]);
-
-impl Pager for Bytes {
-    fn fill(&self, index: u64, page: &mut [u8; PAGE]) {
-        let start = usize::try_from(index).ok().and_then(|index| index.checked_mul(PAGE));
-        let from = start.and_then(|start| self.0.get(start..)).unwrap_or_default();
-        let len = from.len().min(PAGE);
-        page[..len].copy_from_slice(&from[..len]);
-    }
-}
-
-impl ArchiveFile {
-    fn new(path: &str, metadata: Metadata, bytes: &'static [u8]) -> Arc<Self> {
-        let object = Arc::new(Object::file(path.into(), metadata.len, Arc::new(Bytes(bytes))));
-        Arc::new(Self { metadata, bytes, object })
-    }
-}
-
-impl Inode for ArchiveFile {
-    fn metadata(&self) -> Metadata {
-        self.metadata
-    }
-
-    fn open(self: Arc<Self>) -> Result<Arc<dyn File>, Errno> {
-        Ok(self)
-    }
-}
-
-impl File for ArchiveFile {
-    fn metadata(&self) -> Metadata {
-        self.metadata
-    }
-
-    fn seeking(&self) -> Seeking {
-        Seeking::Possible
-    }
-
-    fn read(&self, request: &Request<'_>, to: &mut UserBuffer) -> Result<usize, Errno> {
-        let start = usize::try_from(request.offset).ok();
-        to.fill(start.and_then(|start| self.bytes.get(start..)).unwrap_or_default())
-    }
-
-    fn object(&self) -> Option<Arc<Object>> {
-        Some(self.object.clone())
-    }
+    let node = Node::directory(0o755, 0);
+    adopt(directory, name, node.clone());
+    node
 }

@@ -4,17 +4,19 @@
 //! is what can be read, written and waited for; pipes are files without an inode. A [`Description`] is one use of a file,
 //! with an offset and flags, and a [`FileTable`] gives descriptions the numbers that programs know.
 //!
-//! The tree is fixed at boot: the read-only initramfs, with `/dev`, `/proc` and `/sys` in it. The system calls on files are in
+//! The root is a tmpfs that begins as what is in the initramfs, with `/dev`, `/proc` and `/sys` in it. The system calls on files are in
 //! [`crate::syscall`].
 
 mod buffer;
 mod context;
+mod credentials;
 mod dentry;
 mod description;
 mod dev;
 mod directory;
 mod epoll;
 mod event_counter;
+mod fifo;
 mod file;
 mod initramfs;
 mod inode;
@@ -25,22 +27,24 @@ mod program;
 mod ring;
 mod signal_file;
 mod socket_pair;
+mod symlink;
 mod sys;
 mod table;
 mod text;
 mod timer_file;
+pub mod tmpfs;
 
 pub use buffer::UserBuffer;
 pub use context::FsContext;
-pub use dentry::{Dentry, LastLink};
+pub use credentials::{Access, Credentials, Ids};
+pub use dentry::{Dentry, LastLink, NAME_MAX, Target};
 pub use description::{Description, live_descriptions};
 pub use dev::random;
 pub use directory::OpenDirectory;
 pub use epoll::{Epoll, Trigger};
 pub use event_counter::EventCounter;
-pub use file::{File, Readiness, Request, Seeking};
-pub use initramfs::trim;
-pub use inode::{DeviceId, Entry, Inode, Kind, Metadata};
+pub use file::{File, Opening, Readiness, Request, Seeking};
+pub use inode::{Change, DeviceId, Entry, Inode, Kind, Metadata, NewNode, Times};
 pub use pipe::{Pipe, pipe};
 pub use process_file::ProcessFile;
 pub use program::Program;
@@ -48,6 +52,7 @@ pub use signal_file::{SignalFile, signal_arrived};
 pub use socket_pair::{Bounds, Socket, socket_pair};
 pub use table::{FileTable, MAX_DESCRIPTORS};
 pub use timer_file::TimerFile;
+pub use tmpfs::{reset, trim};
 
 use crate::errno::Errno;
 use alloc::sync::Arc;
@@ -58,11 +63,13 @@ static ROOT: Once<Arc<Dentry>> = Once::new();
 /// Builds the tree out of the initramfs, a `newc` cpio archive. Called once, before the first process.
 pub fn init(archive: &'static [u8]) {
     ROOT.call_once(|| {
-        let mut root = initramfs::read(archive);
-        root.insert("dev", dev::directory());
-        root.insert("proc", proc::directory());
-        root.insert("sys", sys::directory());
-        Dentry::root(root.build())
+        let root = initramfs::read(archive);
+        let shared_memory = tmpfs::Node::directory(0o1777, 0);
+        tmpfs::adopt(&root, "dev", dev::directory(shared_memory.clone()));
+        tmpfs::adopt(&root, "proc", proc::directory());
+        tmpfs::adopt(&root, "sys", sys::directory());
+        tmpfs::seal(&[root.clone(), shared_memory]);
+        Dentry::root(root)
     });
 }
 
@@ -82,5 +89,5 @@ pub fn root() -> Arc<Dentry> {
 /// # Errors
 /// `ENOENT`, `ENOTDIR`, `ELOOP`, `ENAMETOOLONG` (man 7 path_resolution).
 pub fn lookup(path: &str, context: &FsContext) -> Result<Arc<Dentry>, Errno> {
-    context.directory().resolve(path, LastLink::Follow)
+    context.directory().resolve(path, LastLink::Follow, context.credentials())
 }

@@ -34,23 +34,27 @@ pub struct Pipe {
     readable: WaitQueue,
     /// Woken when room comes or the last reader goes.
     writable: WaitQueue,
-    number: u64,
+    metadata: Metadata,
 }
 
 struct State {
     ring: Ring,
-    has_reader: bool,
-    has_writer: bool,
+    /// Open ends.
+    readers: u32,
+    writers: u32,
+    /// How often an end has been opened.
+    readers_ever: u64,
+    writers_ever: u64,
 }
 
 impl State {
     fn is_readable(&self) -> bool {
-        self.ring.len() > 0 || !self.has_writer
+        self.ring.len() > 0 || self.writers == 0
     }
 
     /// Whether a write that needs `room` bytes at once would not sleep.
     fn is_writable(&self, room: usize) -> bool {
-        self.ring.room() >= room || !self.has_reader
+        self.ring.room() >= room || self.readers == 0
     }
 }
 
@@ -59,16 +63,19 @@ struct ReadEnd(Arc<Pipe>);
 /// The end that is written.
 struct WriteEnd(Arc<Pipe>);
 
+/// One or both ends of a pipe that has a name.
+pub struct NamedEnd {
+    reader: Option<ReadEnd>,
+    writer: Option<WriteEnd>,
+    /// How many writers had come when it was opened: without a new one, there is no hang-up to see.
+    writers_before: u64,
+}
+
 /// Makes a pipe: the end to read, and the end to write.
 pub fn pipe() -> Result<[Arc<dyn File>; 2], Errno> {
-    let state = State { ring: Ring::new(DEFAULT_PAGES)?, has_reader: true, has_writer: true };
-    let pipe = Arc::new(Pipe {
-        state: Lock::new(state),
-        readable: WaitQueue::new(),
-        writable: WaitQueue::new(),
-        number: NEXT_NUMBER.fetch_add(1, Relaxed),
-    });
-    Ok([Arc::new(ReadEnd(pipe.clone())), Arc::new(WriteEnd(pipe))])
+    let number = NEXT_NUMBER.fetch_add(1, Relaxed);
+    let pipe = Pipe::without_ends(Metadata::new(Kind::Pipe, 0o600, number, FILE_SYSTEM))?;
+    Ok([Arc::new(pipe.read_end()), Arc::new(pipe.write_end())])
 }
 
 /// What came of an attempt that does not sleep.
@@ -80,10 +87,42 @@ enum Attempt {
 }
 
 impl Pipe {
+    /// A pipe that nobody has open yet.
+    pub fn without_ends(metadata: Metadata) -> Result<Arc<Self>, Errno> {
+        let ring = Ring::new(DEFAULT_PAGES)?;
+        let state = State { ring, readers: 0, writers: 0, readers_ever: 0, writers_ever: 0 };
+        Ok(Arc::new(Self {
+            state: Lock::new(state),
+            readable: WaitQueue::new(),
+            writable: WaitQueue::new(),
+            metadata,
+        }))
+    }
+
+    fn read_end(self: &Arc<Self>) -> ReadEnd {
+        let mut state = self.state.lock();
+        state.readers += 1;
+        state.readers_ever += 1;
+        drop(state);
+        ReadEnd(self.clone())
+    }
+
+    fn write_end(self: &Arc<Self>) -> WriteEnd {
+        let mut state = self.state.lock();
+        state.writers += 1;
+        state.writers_ever += 1;
+        drop(state);
+        WriteEnd(self.clone())
+    }
+
+    pub fn has_reader(&self) -> bool {
+        self.state.lock().readers > 0
+    }
+
     fn try_read(&self, to: &mut UserBuffer) -> Result<Attempt, Errno> {
         let mut state = self.state.lock();
         if state.ring.len() == 0 {
-            return Ok(if state.has_writer { Attempt::WouldBlock } else { Attempt::OtherEndClosed });
+            return Ok(if state.writers > 0 { Attempt::WouldBlock } else { Attempt::OtherEndClosed });
         }
         let was_full = state.ring.room() < PIPE_BUF;
         let count = state.ring.drain_to(to)?;
@@ -97,7 +136,7 @@ impl Pipe {
 
     fn try_write(&self, from: &mut UserBuffer, needed: usize) -> Result<Attempt, Errno> {
         let mut state = self.state.lock();
-        if !state.has_reader {
+        if state.readers == 0 {
             return Ok(Attempt::OtherEndClosed);
         }
         if state.ring.room() < needed {
@@ -163,7 +202,7 @@ impl Pipe {
     }
 
     fn metadata(&self) -> Metadata {
-        Metadata::new(Kind::Pipe, 0o600, self.number, FILE_SYSTEM)
+        self.metadata
     }
 
     /// `FIONREAD`: how many bytes can be read.
@@ -214,7 +253,7 @@ impl File for ReadEnd {
         let state = self.0.state.lock();
         let mut readiness = Readiness::empty();
         readiness.set(Readiness::READABLE, state.ring.len() > 0);
-        readiness.set(Readiness::HANG_UP, !state.has_writer);
+        readiness.set(Readiness::HANG_UP, state.writers == 0);
         readiness
     }
 
@@ -244,7 +283,7 @@ impl File for WriteEnd {
         let state = self.0.state.lock();
         let mut readiness = Readiness::empty();
         readiness.set(Readiness::WRITABLE, state.ring.room() >= PIPE_BUF);
-        readiness.set(Readiness::ERROR, !state.has_reader);
+        readiness.set(Readiness::ERROR, state.readers == 0);
         readiness
     }
 
@@ -263,14 +302,91 @@ impl File for WriteEnd {
 
 impl Drop for ReadEnd {
     fn drop(&mut self) {
-        self.0.state.lock().has_reader = false;
+        self.0.state.lock().readers -= 1;
         self.0.writable.wake_all();
     }
 }
 
 impl Drop for WriteEnd {
     fn drop(&mut self) {
-        self.0.state.lock().has_writer = false;
+        self.0.state.lock().writers -= 1;
         self.0.readable.wake_all();
+    }
+}
+
+impl NamedEnd {
+    pub fn new(pipe: Arc<Pipe>, reads: bool, writes: bool) -> Self {
+        let writers_before = pipe.state.lock().writers_ever;
+        let reader = reads.then(|| pipe.read_end());
+        let writer = writes.then(|| pipe.write_end());
+        Self { reader, writer, writers_before }
+    }
+
+    pub fn pipe(&self) -> &Arc<Pipe> {
+        match (&self.reader, &self.writer) {
+            (Some(ReadEnd(pipe)), _) | (None, Some(WriteEnd(pipe))) => pipe,
+            (None, None) => unreachable!("an end reads or writes"),
+        }
+    }
+
+    /// How many had opened the other end, without those who had closed it again.
+    pub fn others_before(&self) -> u64 {
+        let state = self.pipe().state.lock();
+        match self.reader {
+            Some(_) => state.writers_ever - u64::from(state.writers),
+            None => state.readers_ever - u64::from(state.readers),
+        }
+    }
+
+    /// Whether somebody has, or has had since, the other end open.
+    pub fn has_met(&self, before: u64) -> bool {
+        let state = self.pipe().state.lock();
+        let ever = if self.reader.is_some() { state.writers_ever } else { state.readers_ever };
+        ever > before
+    }
+}
+
+impl File for NamedEnd {
+    fn metadata(&self) -> Metadata {
+        self.pipe().metadata
+    }
+
+    fn read(&self, request: &Request<'_>, to: &mut UserBuffer) -> Result<usize, Errno> {
+        self.pipe().read(request, to)
+    }
+
+    fn write(&self, request: &Request<'_>, from: &mut UserBuffer) -> Result<usize, Errno> {
+        self.pipe().write(request, from)
+    }
+
+    fn readiness(&self) -> Readiness {
+        let mut readiness = Readiness::empty();
+        if let Some(reader) = &self.reader {
+            readiness |= reader.readiness();
+            if reader.0.state.lock().writers_ever == self.writers_before {
+                readiness.remove(Readiness::HANG_UP);
+            }
+        }
+        if let Some(writer) = &self.writer {
+            readiness |= writer.readiness();
+        }
+        readiness
+    }
+
+    fn queues<'f>(&'f self, each: &mut dyn FnMut(&'f WaitQueue)) {
+        if let Some(reader) = &self.reader {
+            reader.queues(each);
+        }
+        if let Some(writer) = &self.writer {
+            writer.queues(each);
+        }
+    }
+
+    fn ioctl(&self, _: &Current, command: u32, argument: u64) -> Result<u64, Errno> {
+        self.pipe().ioctl(command, argument)
+    }
+
+    fn as_pipe(&self) -> Option<&Pipe> {
+        Some(self.pipe())
     }
 }

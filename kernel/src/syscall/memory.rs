@@ -98,6 +98,7 @@ fn backing(
         return Err(Errno::EACCES);
     }
     let object = description.object().ok_or(Errno::ENODEV)?;
+    description.file().check_mapping(shared && prot.contains(Prot::WRITE), shared && may_write)?;
     Ok((Backing::Object(object, offset), may_write))
 }
 

@@ -3,6 +3,7 @@
 //! Each call is a function of the current thread and its arguments in one of the modules here, named as in section 2 of
 //! the manual. A call that Tine does not have is `ENOSYS`, and counted.
 
+mod credentials;
 mod exec;
 mod files;
 mod identity;
@@ -21,6 +22,7 @@ mod usage;
 
 pub use unknown::counts as unknown_counts;
 
+use self::credentials::Which::{Group, User};
 use crate::errno::Errno;
 use crate::futex;
 use crate::task::Current;
@@ -135,17 +137,26 @@ fn call(current: &Current, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
         __NR_getrusage => usage::getrusage(current, a as i32, b),
         __NR_sysinfo => system::sysinfo(current, a),
         __NR_times => usage::times(current, a),
-        __NR_getuid | __NR_getgid | __NR_geteuid | __NR_getegid => identity::root(current),
-        __NR_setuid | __NR_setgid => identity::become_root(current, [a as u32, 0, 0]),
+        __NR_getuid => credentials::real(current, User),
+        __NR_getgid => credentials::real(current, Group),
+        __NR_geteuid => credentials::effective(current, User),
+        __NR_getegid => credentials::effective(current, Group),
+        __NR_setuid => credentials::set(current, User, a as u32),
+        __NR_setgid => credentials::set(current, Group, a as u32),
         __NR_setpgid => sessions::setpgid(current, a as i32, b as i32),
         __NR_getppid => identity::getppid(current),
         __NR_getpgrp => sessions::getpgrp(current),
         __NR_setsid => sessions::setsid(current),
-        __NR_setreuid | __NR_setregid => identity::become_root(current, [a as u32, b as u32, 0]),
-        __NR_getgroups => identity::getgroups(current, a as i32, b),
-        __NR_setgroups => identity::setgroups(current, a as i32, b),
-        __NR_setresuid | __NR_setresgid => identity::become_root(current, [a as u32, b as u32, c as u32]),
-        __NR_getresuid | __NR_getresgid => identity::three_times_root(current, a, b, c),
+        __NR_setreuid => credentials::set_two(current, User, a as u32, b as u32),
+        __NR_setregid => credentials::set_two(current, Group, a as u32, b as u32),
+        __NR_getgroups => credentials::getgroups(current, a as i32, b),
+        __NR_setgroups => credentials::setgroups(current, a as i32, b),
+        __NR_setresuid => credentials::set_all(current, User, [a as u32, b as u32, c as u32]),
+        __NR_setresgid => credentials::set_all(current, Group, [a as u32, b as u32, c as u32]),
+        __NR_getresuid => credentials::get_all(current, User, [a, b, c]),
+        __NR_getresgid => credentials::get_all(current, Group, [a, b, c]),
+        __NR_setfsuid => credentials::set_file(current, User, a as u32),
+        __NR_setfsgid => credentials::set_file(current, Group, a as u32),
         __NR_getpgid => sessions::getpgid(current, a as i32),
         __NR_getsid => sessions::getsid(current, a as i32),
         __NR_rt_sigpending => signals::rt_sigpending(current, a, b as usize),
@@ -240,6 +251,22 @@ fn call(current: &Current, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
         __NR_signalfd4 => files::signalfd4(current, a as i32, b, c as usize, d as u32),
         __NR_pidfd_open => files::pidfd_open(current, a as i32, b as u32),
         __NR_pidfd_send_signal => files::pidfd_send_signal(current, a as i32, b as u32, c, d as u32),
+        __NR_chmod => files::chmod(current, a, b as u32),
+        __NR_fchmod => files::fchmod(current, a as i32, b as u32),
+        __NR_fchmodat => files::fchmodat(current, a as i32, b, c as u32),
+        __NR_fchmodat2 => files::fchmodat2(current, a as i32, b, c as u32, d as u32),
+        __NR_chown => files::chown(current, a, b as u32, c as u32),
+        __NR_lchown => files::lchown(current, a, b as u32, c as u32),
+        __NR_fchown => files::fchown(current, a as i32, b as u32, c as u32),
+        __NR_fchownat => files::fchownat(current, a as i32, b, c as u32, d as u32, e as u32),
+        __NR_utime => files::utime(current, a, b),
+        __NR_utimes => files::utimes(current, a, b),
+        __NR_futimesat => files::futimesat(current, a as i32, b, c),
+        __NR_utimensat => files::utimensat(current, a as i32, b, c, d as u32),
+        __NR_mknod => files::mknod(current, a, b as u32, c as u32),
+        __NR_mknodat => files::mknodat(current, a as i32, b, c as u32, d as u32),
+        __NR_memfd_create => files::memfd_create(current, a, b as u32),
+        __NR_fallocate => files::fallocate(current, a as i32, b as u32, c as i64, d as i64),
         _ => unknown::call(number.into()),
     }
 }

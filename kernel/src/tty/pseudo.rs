@@ -96,7 +96,7 @@ impl Master {
             return Err(Errno::EINVAL);
         }
         let dentry = lookup(&format!("/dev/pts/{}", self.number), &FsContext::new())?;
-        let description = Description::open(dentry, flags)?;
+        let description = Description::open(dentry, flags, current)?;
         description.file().opened(current, flags)?;
         Ok(current.task.process.files().insert(description, 0, flags & O_CLOEXEC != 0)? as u64)
     }

@@ -5,6 +5,7 @@ pub mod random;
 mod results;
 
 use super::directory::{Builder, Directory};
+use super::symlink::Symlink;
 use super::{DeviceId, File, Inode, Kind, Metadata};
 use crate::errno::Errno;
 use crate::task::Current;
@@ -58,6 +59,15 @@ fn node_metadata(number: u64, represents: DeviceId) -> Metadata {
     Metadata { represents, ..Metadata::new(Kind::CharDevice, 0o666, number, FILE_SYSTEM) }
 }
 
+/// Opens the device that a node elsewhere stands for.
+///
+/// # Errors
+/// `ENXIO` when there is none with that number.
+pub fn open(metadata: Metadata) -> Result<Arc<dyn File>, Errno> {
+    let row = NODES.iter().find(|(_, device, _)| *device == metadata.represents);
+    row.map(|(_, _, open)| open(metadata)).ok_or(Errno::ENXIO)
+}
+
 /// Standard input, output and error of the first process.
 pub fn standard() -> Arc<dyn File> {
     match serial::input() {
@@ -67,7 +77,8 @@ pub fn standard() -> Arc<dyn File> {
     }
 }
 
-pub fn directory() -> Arc<Directory> {
+/// `shared_memory` is `/dev/shm`.
+pub fn directory(shared_memory: Arc<dyn Inode>) -> Arc<Directory> {
     let mut directory = Builder::new(Metadata::new(Kind::Directory, 0o755, 1, FILE_SYSTEM));
     for (number, (name, device, open)) in (2..).zip(NODES) {
         let metadata = node_metadata(number, *device);
@@ -76,6 +87,16 @@ pub fn directory() -> Arc<Directory> {
     let number = 2 + NODES.len() as u64;
     directory.insert("ptmx", Arc::new(Multiplexer(node_metadata(number, MULTIPLEXER))));
     directory.insert("pts", tty::pseudo_directory());
+    directory.insert("shm", shared_memory);
+    let links = [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ];
+    for (number, (name, target)) in (100..).zip(links) {
+        directory.insert(name, Arc::new(Symlink::new(target, number, FILE_SYSTEM)));
+    }
     directory.build()
 }
 

@@ -15,7 +15,7 @@ use super::text::{Generate, Text};
 use super::{DeviceId, Entry, Inode, Kind, Metadata};
 use crate::errno::Errno;
 use crate::task::{self, Task};
-use crate::{cpus, fs::initramfs};
+use crate::{cpus, fs::symlink::Symlink};
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use process::ProcessDirectory;
 
@@ -105,7 +105,7 @@ pub fn directory() -> Arc<dyn Inode> {
         tine.insert(name, Arc::new(setting));
     }
     root.insert("self", Arc::new(OwnProcess(Metadata::new(Kind::Symlink, 0o777, next(), FILE_SYSTEM))));
-    let mounts = initramfs::Symlink::new("self/mounts", next(), FILE_SYSTEM);
+    let mounts = Symlink::new("self/mounts", next(), FILE_SYSTEM);
     root.insert("mounts", Arc::new(mounts));
     Arc::new(Root { fixed: root.build() })
 }

@@ -1,6 +1,6 @@
 //! Descriptors: closing, duplicating, and their and the descriptions' flags.
 
-use super::description;
+use super::{description, memory_file};
 use crate::errno::Errno;
 use crate::fs::MAX_DESCRIPTORS;
 use crate::task::Current;
@@ -89,6 +89,8 @@ pub fn fcntl(current: &Current, descriptor: i32, command: u32, argument: u64) ->
             description.set_flags(argument as u32);
             Ok(0)
         }
+        F_GET_SEALS => memory_file::get_seals(&description),
+        F_ADD_SEALS => memory_file::add_seals(&description, argument as u32),
         F_GETPIPE_SZ => Ok(pipe()?.capacity() as u64),
         F_SETPIPE_SZ => Ok(pipe()?.set_capacity(argument as u32 as usize)? as u64),
         _ => Err(Errno::EINVAL),

@@ -1,8 +1,8 @@
 //! Directories: listing them, the working directory, the mask for new files.
 
-use super::{description, resolve};
+use super::{credentials, description, resolve};
 use crate::errno::Errno;
-use crate::fs::{Dentry, Entry, Kind, LastLink};
+use crate::fs::{Access, Dentry, Entry, Kind, LastLink};
 use crate::task::Current;
 use crate::user;
 use alloc::{sync::Arc, vec::Vec};
@@ -73,7 +73,9 @@ fn enter(current: &Current, directory: Arc<Dentry>) -> Result<u64, Errno> {
     if directory.inode().kind() != Kind::Directory {
         return Err(Errno::ENOTDIR);
     }
-    current.task.process.fs.lock().set_directory(directory);
+    credentials(current).check(&directory.inode().metadata(), Access::EXECUTE)?;
+    let before = current.task.process.fs.lock().set_directory(directory);
+    drop(before);
     Ok(0)
 }
 

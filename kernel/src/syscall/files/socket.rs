@@ -34,7 +34,7 @@ fn request<'c>(current: &'c Current, description: &Description, flags: u32) -> R
         return Err(Errno::ENOTSOCK);
     }
     let nonblocking = flags & MSG_DONTWAIT != 0 || description.flags() & O_NONBLOCK != 0;
-    Ok(Request { current, offset: 0, nonblocking })
+    Ok(Request::unplaced(current, nonblocking))
 }
 
 pub fn sendto(

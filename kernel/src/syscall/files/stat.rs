@@ -2,7 +2,7 @@
 
 use super::{description, last_link, resolve};
 use crate::errno::Errno;
-use crate::fs::{Kind, LastLink, Metadata};
+use crate::fs::{Access, DeviceId, Kind, LastLink, Metadata, Times, tmpfs};
 use crate::task::Current;
 use crate::user;
 use linux_raw_sys::general as linux;
@@ -42,17 +42,23 @@ impl From<Metadata> for Stat {
             number: metadata.number,
             links: metadata.links.into(),
             mode: metadata.mode(),
-            user: 0,
-            group: 0,
+            user: metadata.owner,
+            group: metadata.group,
             padding: 0,
             represents: metadata.represents.encode(),
             size: metadata.len as i64,
             block_size: PAGE as i64,
             blocks: metadata.len.div_ceil(BLOCK) as i64,
-            times: [[metadata.modified, 0]; 3],
+            times: [metadata.times.accessed, metadata.times.modified, metadata.times.changed].map(seconds),
             unused: [0; 3],
         }
     }
+}
+
+/// Seconds and nanoseconds.
+fn seconds(ns: i64) -> [i64; 2] {
+    const SECOND: i64 = 1_000_000_000;
+    [ns.div_euclid(SECOND), ns.rem_euclid(SECOND)]
 }
 
 /// The file at `path`, or with an empty path and `AT_EMPTY_PATH` what the descriptor refers to.
@@ -138,7 +144,10 @@ pub fn statx(
     report.number = metadata.number;
     report.size = metadata.len;
     report.blocks = metadata.len.div_ceil(BLOCK);
-    report.times = [[metadata.modified, 0], [0, 0], [metadata.modified, 0], [metadata.modified, 0]];
+    let Times { accessed, modified, changed } = metadata.times;
+    report.times = [seconds(accessed), [0, 0], seconds(changed), seconds(modified)];
+    report.user = metadata.owner;
+    report.group = metadata.group;
     report.represents = numbers(metadata.represents);
     report.device = numbers(metadata.file_system);
     user::write(to, &report)?;
@@ -153,22 +162,19 @@ pub fn faccessat(current: &Current, directory: i32, path: u64, mode: u32) -> Res
     faccessat2(current, directory, path, mode, 0)
 }
 
-/// Root may read everything, and execute what anybody may execute.
+/// Whether the process may do that, by its real identity unless `AT_EACCESS` is given.
 pub fn faccessat2(current: &Current, directory: i32, path: u64, mode: u32, flags: u32) -> Result<u64, Errno> {
     if mode & !(R_OK | W_OK | X_OK) != 0 || flags & !(AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
-    let path = user::read_path(path)?;
-    let dentry = if path.is_empty() && flags & AT_EMPTY_PATH != 0 {
-        super::start(current, directory, &path)?
-    } else {
-        resolve(current, directory, &path, last_link(flags & AT_SYMLINK_NOFOLLOW != 0))?
-    };
-    let metadata = dentry.inode().metadata();
-    if mode & X_OK != 0 && metadata.kind == Kind::Regular && metadata.permissions & 0o111 == 0 {
-        return Err(Errno::EACCES);
-    }
-    if mode & W_OK != 0 {
+    let dentry = super::resolve_at(current, directory, path, flags)?;
+    let who = super::credentials(current);
+    let who = if flags & AT_EACCESS != 0 { who } else { who.as_real().into() };
+    let pairs = [(R_OK, Access::READ), (W_OK, Access::WRITE), (X_OK, Access::EXECUTE)];
+    let wanted = pairs.into_iter().filter(|(bit, _)| mode & bit != 0);
+    let access = wanted.fold(Access::NONE, |access, (_, one)| access.and(one));
+    who.check(&dentry.inode().metadata(), access)?;
+    if mode & W_OK != 0 && dentry.inode().kind() != Kind::Directory {
         dentry.inode().check_writable()?;
     }
     Ok(0)
@@ -203,7 +209,7 @@ pub fn readlinkat(current: &Current, directory: i32, path: u64, to: u64, size: i
 struct StatFs {
     magic: i64,
     block_size: i64,
-    /// Blocks, free, available; files, free files. All 0: nothing can be added.
+    /// Blocks, free, available; files, free files.
     counts: [u64; 5],
     id: [u32; 2],
     longest_name: i64,
@@ -214,23 +220,42 @@ struct StatFs {
 
 const _: () = assert!(size_of::<StatFs>() == size_of::<linux::statfs>());
 
-/// `ST_RDONLY` and `ST_VALID` (`linux/statfs.h`).
-const READ_ONLY: i64 = 0x21;
+/// `ST_VALID` (`linux/statfs.h`).
+const VALID: i64 = 0x20;
+
+/// `linux/magic.h`, by the minor number of the file system.
+fn magic(file_system: DeviceId) -> u32 {
+    const TMPFS: u32 = 0x0102_1994;
+    const PROC: u32 = 0x9fa0;
+    const SYSFS: u32 = 0x6265_6572;
+    const PIPEFS: u32 = 0x5049_5045;
+    const SOCKFS: u32 = 0x534f_434b;
+    const ANONYMOUS: u32 = 0x0904_1934;
+    match file_system.minor {
+        21 => PROC,
+        22 => SYSFS,
+        13 => PIPEFS,
+        8 => SOCKFS,
+        14 => ANONYMOUS,
+        _ => TMPFS,
+    }
+}
 
 fn report_file_system(metadata: Metadata, to: u64) -> Result<u64, Errno> {
     let mut report = StatFs::new_zeroed();
-    report.magic = RAMFS_MAGIC.into();
+    report.magic = magic(metadata.file_system).into();
     report.block_size = PAGE as i64;
+    if metadata.file_system == tmpfs::FILE_SYSTEM {
+        let (total, free) = (mm::frames::total() as u64, mm::frames::free() as u64);
+        report.counts = [total, free, free, total, free];
+    }
     report.id = [metadata.file_system.major, metadata.file_system.minor];
     report.longest_name = 255;
     report.fragment_size = PAGE as i64;
-    report.flags = READ_ONLY;
+    report.flags = VALID;
     user::write(to, &report)?;
     Ok(0)
 }
-
-/// `linux/magic.h`.
-const RAMFS_MAGIC: u32 = 0x8584_58f6;
 
 pub fn statfs(current: &Current, path: u64, to: u64) -> Result<u64, Errno> {
     let path = user::read_path(path)?;

@@ -1,11 +1,14 @@
 //! Reading, writing, and where.
 
-use super::{description, resolve};
+use super::{credentials, description, resolve};
 use crate::errno::Errno;
-use crate::fs::{Kind, LastLink, UserBuffer};
+use crate::fs::tmpfs::{Allocation, Node, allocate};
+use crate::fs::{self, Access, Inode, Kind, LastLink, UserBuffer};
+use crate::signal::{self, SigInfo, Signal};
 use crate::task::Current;
 use crate::user;
-use linux_raw_sys::general::AT_FDCWD;
+use alloc::sync::Arc;
+use linux_raw_sys::general::*;
 
 pub fn read(current: &Current, descriptor: i32, at: u64, len: usize) -> Result<u64, Errno> {
     read_into(current, descriptor, UserBuffer::new(at, len))
@@ -89,7 +92,7 @@ pub fn fsync(current: &Current, descriptor: i32) -> Result<u64, Errno> {
     }
     match description.file().metadata().kind {
         Kind::Regular | Kind::Directory => Ok(0),
-        Kind::Symlink | Kind::CharDevice | Kind::Pipe | Kind::Socket | Kind::Anonymous => Err(Errno::EINVAL),
+        _ => Err(Errno::EINVAL),
     }
 }
 
@@ -98,21 +101,68 @@ pub fn sync(_: &Current) -> Result<u64, Errno> {
 }
 
 pub fn truncate(current: &Current, path: u64, len: i64) -> Result<u64, Errno> {
-    position(len)?;
+    let len = position(len)?;
     let path = user::read_path(path)?;
     let dentry = resolve(current, AT_FDCWD, &path, LastLink::Follow)?;
-    match dentry.inode().kind() {
-        Kind::Directory => Err(Errno::EISDIR),
-        Kind::Regular => Err(dentry.inode().check_writable().err().unwrap_or(Errno::EROFS)),
-        _ => Err(Errno::EINVAL),
+    let metadata = dentry.inode().metadata();
+    match metadata.kind {
+        Kind::Directory => return Err(Errno::EISDIR),
+        Kind::Regular => {}
+        _ => return Err(Errno::EINVAL),
+    }
+    credentials(current).check(&metadata, Access::WRITE)?;
+    dentry.inode().check_writable()?;
+    set_len(current, dentry.inode(), len)
+}
+
+pub fn ftruncate(current: &Current, descriptor: i32, len: i64) -> Result<u64, Errno> {
+    let len = position(len)?;
+    let description = description(current, descriptor)?;
+    if description.is_path_only() {
+        return Err(Errno::EBADF);
+    }
+    let inode = description.dentry().map(|dentry| dentry.inode());
+    match inode.filter(|inode| inode.kind() == Kind::Regular && description.is_writable()) {
+        Some(inode) => set_len(current, inode, len),
+        None => Err(Errno::EINVAL),
     }
 }
 
-/// No regular file can be open for writing, and nothing else has a length to set.
-pub fn ftruncate(current: &Current, descriptor: i32, len: i64) -> Result<u64, Errno> {
-    position(len)?;
-    if description(current, descriptor)?.is_path_only() {
+/// Sets a length, unless it is a larger one than the process may have files of.
+fn set_len(current: &Current, inode: &Arc<dyn Inode>, len: u64) -> Result<u64, Errno> {
+    let most = current.task.process.limits.lock().get(RLIMIT_FSIZE)?.soft;
+    if len > most && len > inode.metadata().len {
+        let _ = signal::send_to_thread(&current.task, SigInfo::from_kernel(Signal::XFSZ));
+        return Err(Errno::EFBIG);
+    }
+    match inode.truncate(len) {
+        // What has no length that could be set.
+        Err(Errno::EROFS) => Err(Errno::EINVAL),
+        outcome => outcome.map(|()| 0),
+    }
+}
+
+pub fn fallocate(current: &Current, descriptor: i32, mode: u32, offset: i64, len: i64) -> Result<u64, Errno> {
+    let (offset, len) = (position(offset)?, position(len)?);
+    if len == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let keeps = mode & FALLOC_FL_KEEP_SIZE != 0;
+    let how = match mode & !FALLOC_FL_KEEP_SIZE {
+        0 => Allocation::Reserve { extends: !keeps },
+        FALLOC_FL_PUNCH_HOLE if keeps => Allocation::Punch,
+        FALLOC_FL_ZERO_RANGE => Allocation::Zero { extends: !keeps },
+        _ => return Err(Errno::EOPNOTSUPP),
+    };
+    let description = description(current, descriptor)?;
+    if !description.is_writable() {
         return Err(Errno::EBADF);
     }
-    Err(Errno::EINVAL)
+    let node = fs::downcast::<Node>(&description);
+    let node = node.ok_or_else(|| match description.file().metadata().kind {
+        Kind::Pipe | Kind::Socket => Errno::ESPIPE,
+        _ => Errno::ENODEV,
+    })?;
+    allocate(node, offset, len, how)?;
+    Ok(0)
 }
