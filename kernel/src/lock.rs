@@ -34,6 +34,10 @@ pub mod rank {
     pub const INTERVAL: u8 = 13;
     /// A bucket of the futex table.
     pub const FUTEX: u8 = 14;
+    /// All locks with priority inheritance that somebody waits for, and then what a thread has to do with them. User memory is
+    /// touched while the first is held.
+    pub const PI: u8 = 15;
+    pub const PI_THREAD: u8 = 17;
     /// A queue of waiting threads.
     pub const WAIT: u8 = 16;
     /// One CPU's queue of timers.

@@ -26,6 +26,7 @@ mod lock;
 mod options;
 mod panic;
 mod results;
+mod rseq;
 mod run;
 mod sabotage;
 mod signal;

@@ -6,6 +6,7 @@
 mod files;
 mod identity;
 mod limits;
+mod membarrier;
 mod memory;
 mod policy;
 mod process;
@@ -21,6 +22,7 @@ pub use unknown::counts as unknown_counts;
 
 use crate::errno::Errno;
 use crate::futex;
+use crate::rseq;
 use crate::task::Current;
 use crate::trace;
 use formats::trace::Event;
@@ -181,6 +183,10 @@ fn call(current: &Current, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
         __NR_sched_setaffinity => scheduling::sched_setaffinity(current, a as i32, b as u32 as usize, c),
         __NR_sched_getaffinity => scheduling::sched_getaffinity(current, a as i32, b as u32 as usize, c),
         __NR_getdents64 => files::getdents64(current, a as i32, b, c as u32),
+        __NR_ioprio_set => scheduling::ioprio_set(current, a as u32, b as i32, c as u32),
+        __NR_ioprio_get => scheduling::ioprio_get(current, a as u32, b as i32),
+        __NR_adjtimex => time::adjtimex(current, a),
+        __NR_clock_adjtime => time::clock_adjtime(current, a as i32, b),
         __NR_set_tid_address => system::set_tid_address(current, a),
         __NR_timer_create => timers::timer_create(current, a as i32, b, c),
         __NR_timer_settime => timers::timer_settime(current, a as i32, b as u32, c, d),
@@ -218,7 +224,8 @@ fn call(current: &Current, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
         __NR_getcpu => scheduling::getcpu(current, a, b),
         __NR_renameat2 => files::renameat2(current, a as i32, b, c as i32, d, e as u32),
         __NR_getrandom => system::getrandom(current, a, b as usize, c as u32),
-        __NR_membarrier => system::membarrier(current, a as u32, b as u32),
+        __NR_rseq => rseq::rseq(current, a, b as u32, c as u32, d as u32),
+        __NR_membarrier => membarrier::membarrier(current, a as u32, b as u32, c as u32),
         __NR_mlock2 => memory::mlock2(current, a, b, c as u32),
         __NR_statx => files::statx(current, a as i32, b, c as u32, d as u32, e),
         __NR_clone3 => process::clone3(current, a, b as usize),

@@ -41,6 +41,8 @@ pub fn exec(
     process.signals.reset_for_exec();
     current.task.signals.reset_for_exec();
     current.task.clear_child_tid.store(0, Relaxed);
+    current.task.rseq.forget();
+    process.membarriers.store(0, Relaxed);
     {
         let _off = arch::interrupts::off();
         registers.load();

@@ -50,6 +50,8 @@ pub struct Process {
     /// CPU time of threads that ended, and of children that were reaped.
     pub dead_threads_ns: AtomicU64,
     pub children_ns: AtomicU64,
+    /// The kinds of memory barriers that it has registered for: bits of `MEMBARRIER_CMD_*`.
+    pub membarriers: AtomicU32,
     /// What else they have used.
     pub dead_threads: PastUsage,
     pub children_past: PastUsage,
@@ -106,6 +108,7 @@ impl Process {
             status: Once::new(),
             dead_threads_ns: AtomicU64::new(0),
             children_ns: AtomicU64::new(0),
+            membarriers: AtomicU32::new(0),
             dead_threads: PastUsage::default(),
             children_past: PastUsage::default(),
         });
