@@ -101,6 +101,9 @@ pub fn requeue(word: &Word, from: u64, to: u64, wake: u32, count: u32, expected:
     }
     let mut moved = 0;
     loop {
+        if arch::copy::read_u32(at)? != expected {
+            return Err(Errno::EAGAIN);
+        }
         let found = pi::owner_named(to_at)?;
         let is_done = table::move_to_lock(from, to, &mut moved, count + 1, |task: &Arc<Task>| {
             if arch::copy::read_u32(at)? != expected {

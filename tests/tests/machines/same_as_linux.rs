@@ -8,7 +8,7 @@ use tests::{Require, Step, run, sequence, steps};
 use tine::{Machine, machine};
 
 /// What is compared. Programs print nothing that differs from run to run, unless they are told to be verbose.
-const COMMANDS: [&str; 29] = [
+const COMMANDS: [&str; 31] = [
     "hello",
     "hello Tine",
     "true_program",
@@ -31,6 +31,8 @@ const COMMANDS: [&str; 29] = [
     "signals_test",
     "clock_test",
     "timers_test",
+    "pi_futexes",
+    "rseq_test",
     "poll_pipes",
     "message_storm",
     "message_storm --threads",
