@@ -18,12 +18,16 @@ pub mod rank {
     pub const THREADS: u8 = 3;
     /// One field of a process: its files, directory, names.
     pub const PROCESS: u8 = 4;
+    /// The System V objects of one kind.
+    pub const IPC_TABLE: u8 = 5;
     /// A process's table of file descriptors.
     pub const FILE_TABLE: u8 = 6;
     /// Which CPUs come and go.
     pub const HOTPLUG: u8 = 7;
     /// The policies in force.
     pub const POLICIES: u8 = 8;
+    /// One System V object.
+    pub const IPC: u8 = 9;
     /// What is behind descriptions: a pipe's buffer, a directory.
     pub const FILE: u8 = 10;
     /// The timers of a process.

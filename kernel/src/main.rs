@@ -20,6 +20,7 @@ mod errno;
 mod fs;
 mod futex;
 mod interrupts;
+mod ipc;
 mod leaks;
 mod limits;
 mod lock;

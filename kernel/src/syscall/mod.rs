@@ -5,6 +5,7 @@
 
 mod files;
 mod identity;
+mod ipc;
 mod limits;
 mod membarrier;
 mod memory;
@@ -94,6 +95,18 @@ fn call(current: &Current, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
         __NR_msync => memory::msync(current, a, b, c as u32),
         __NR_mincore => memory::mincore(current, a, b, c),
         __NR_madvise => memory::madvise(current, a, b, c as u32),
+        __NR_shmget => ipc::shmget(current, a as i32, b, c as u32),
+        __NR_shmat => ipc::shmat(current, a as i32, b, c as u32),
+        __NR_shmctl => ipc::shmctl(current, a as i32, b as u32, c),
+        __NR_shmdt => ipc::shmdt(current, a),
+        __NR_semget => ipc::semget(current, a as i32, b as i32, c as u32),
+        __NR_semop => ipc::semop(current, a as i32, b, c as u32),
+        __NR_semctl => ipc::semctl(current, a as i32, b as i32, c as u32, d),
+        __NR_semtimedop => ipc::semtimedop(current, a as i32, b, c as u32, d),
+        __NR_msgget => ipc::msgget(current, a as i32, b as u32),
+        __NR_msgsnd => ipc::msgsnd(current, a as i32, b, c as usize, d as u32),
+        __NR_msgrcv => ipc::msgrcv(current, a as i32, b, c as usize, d as i64, e as u32),
+        __NR_msgctl => ipc::msgctl(current, a as i32, b as u32, c),
         __NR_dup => files::dup(current, a as i32),
         __NR_dup2 => files::dup2(current, a as i32, b as i32),
         __NR_pause => signals::pause(current),

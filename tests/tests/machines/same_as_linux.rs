@@ -8,7 +8,7 @@ use tests::{Require, Step, run, sequence, steps};
 use tine::{Machine, machine};
 
 /// What is compared. Programs print nothing that differs from run to run, unless they are told to be verbose.
-const COMMANDS: [&str; 31] = [
+const COMMANDS: [&str; 32] = [
     "hello",
     "hello Tine",
     "true_program",
@@ -33,6 +33,7 @@ const COMMANDS: [&str; 31] = [
     "timers_test",
     "pi_futexes",
     "rseq_test",
+    "sysv_ipc",
     "poll_pipes",
     "message_storm",
     "message_storm --threads",
