@@ -24,6 +24,7 @@ mod ipc;
 mod leaks;
 mod limits;
 mod lock;
+mod oom;
 mod options;
 mod panic;
 mod results;

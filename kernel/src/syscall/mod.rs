@@ -11,6 +11,7 @@ mod membarrier;
 mod memory;
 mod policy;
 mod process;
+mod process_memory;
 mod scheduling;
 mod signals;
 mod system;
@@ -240,6 +241,12 @@ fn call(current: &Current, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
         __NR_rseq => rseq::rseq(current, a, b as u32, c as u32, d as u32),
         __NR_membarrier => membarrier::membarrier(current, a as u32, b as u32, c as u32),
         __NR_mlock2 => memory::mlock2(current, a, b, c as u32),
+        __NR_process_vm_readv => {
+            process_memory::transfer(current, a as i32, (b, c), (d, e), f, process_memory::Direction::Read)
+        }
+        __NR_process_vm_writev => {
+            process_memory::transfer(current, a as i32, (b, c), (d, e), f, process_memory::Direction::Write)
+        }
         __NR_statx => files::statx(current, a as i32, b, c as u32, d as u32, e),
         __NR_clone3 => process::clone3(current, a, b as usize),
         __NR_close_range => files::close_range(current, a as u32, b as u32, c as u32),
