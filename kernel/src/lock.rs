@@ -20,6 +20,8 @@ pub mod rank {
     pub const PROCESS: u8 = 4;
     /// Putting one event poll into another.
     pub const NESTING: u8 = 5;
+    /// The System V objects of one kind.
+    pub const IPC_TABLE: u8 = 5;
     /// A process's table of file descriptors.
     pub const FILE_TABLE: u8 = 6;
     /// Which CPUs come and go.
@@ -29,10 +31,12 @@ pub mod rank {
     /// Changing names, and the content of files.
     pub const NAMES: u8 = 9;
     pub const CONTENT: u8 = 9;
+    /// One System V object.
+    pub const IPC: u8 = 9;
     /// What is behind descriptions: a pipe's buffer, a directory.
-    pub const FILE: u8 = 9;
+    pub const FILE: u8 = 10;
     /// Which event polls look at a description.
-    pub const WATCHED: u8 = 10;
+    pub const WATCHED: u8 = 11;
     /// The timers of a process.
     pub const PROCESS_TIMERS: u8 = 11;
     /// Signal actions and queues.
@@ -43,6 +47,10 @@ pub mod rank {
     pub const FUTEX: u8 = 14;
     /// What an event poll has found ready.
     pub const READY: u8 = 15;
+    /// All locks with priority inheritance that somebody waits for, and then what a thread has to do with them. User memory is
+    /// touched while the first is held.
+    pub const PI: u8 = 15;
+    pub const PI_THREAD: u8 = 17;
     /// A queue of waiting threads.
     pub const WAIT: u8 = 16;
     /// One CPU's queue of timers.

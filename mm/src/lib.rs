@@ -28,7 +28,8 @@ pub use object::{Object, Pager};
 pub use pages::{Page, PageRange};
 pub use region::{Region, RegionKind, Segment};
 pub use space::{
-    Access, AddressSpace, AreaInfo, Backing, FaultError, FutexKey, MapError, MapRequest, Move, Place, Prot,
+    Access, AddressSpace, AreaInfo, Backing, FaultError, FutexKey, MapError, MapRequest, Move, OnFork, Place,
+    Prot,
 };
 pub use x86_64::{PhysAddr, VirtAddr};
 

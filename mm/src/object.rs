@@ -99,6 +99,14 @@ impl Object {
         }
     }
 
+    /// Fills those of the pages `indices` that are there with zeroes, for all who map them. False if they are a file's.
+    pub(crate) fn wipe(&self, indices: core::ops::Range<u64>) -> bool {
+        if self.pager.is_none() {
+            self.present(indices, |_, frame| frame.write(0, &[0; PAGE]));
+        }
+        self.pager.is_none()
+    }
+
     /// Drops the pages that can be had from the pager again and that no address space maps. Returns how many.
     pub fn shrink(&self) -> usize {
         if self.pager.is_none() || self.is_changed() {

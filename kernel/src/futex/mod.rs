@@ -2,11 +2,14 @@
 //!
 //! The kernel keeps no state of a futex but who waits for it. A waiter first enters the queue and then looks at the word;
 //! a waker changes the word and then looks at the queue: whatever the order, one sees the other. No lock is held while
-//! user memory is touched. Locks with priority inheritance are not there (`ENOSYS`).
+//! user memory is touched. Locks with priority inheritance are the exception: see [`pi`].
 
+mod pi;
+mod pi_calls;
 mod robust;
 mod table;
 
+pub use pi::{own_policy, set_policy};
 pub use robust::{exit_robust_list, get_robust_list, set_robust_list};
 
 use crate::errno::Errno;
@@ -26,11 +29,12 @@ pub struct ThreadFutex {
     place: table::Place,
     /// Where the list of its robust futexes is in its memory; 0 for nowhere.
     robust_list: AtomicU64,
+    pi: pi::ThreadPi,
 }
 
 impl ThreadFutex {
-    pub const fn new() -> Self {
-        Self { place: table::Place::nowhere(), robust_list: AtomicU64::new(0) }
+    pub fn new() -> Self {
+        Self { place: table::Place::nowhere(), robust_list: AtomicU64::new(0), pi: pi::ThreadPi::new() }
     }
 }
 
@@ -47,11 +51,14 @@ pub fn futex(
     let private = operation & linux::FUTEX_PRIVATE_FLAG != 0;
     let realtime = operation & linux::FUTEX_CLOCK_REALTIME != 0;
     let command = operation & !(linux::FUTEX_PRIVATE_FLAG | linux::FUTEX_CLOCK_REALTIME);
-    if realtime && !matches!(command, linux::FUTEX_WAIT | linux::FUTEX_WAIT_BITSET) {
+    let on_any_clock =
+        [linux::FUTEX_WAIT, linux::FUTEX_WAIT_BITSET, linux::FUTEX_WAIT_REQUEUE_PI, linux::FUTEX_LOCK_PI2];
+    if realtime && !on_any_clock.contains(&command) {
         return Err(Errno::ENOSYS);
     }
     let word = Word { current, private };
     let clock = if realtime { Clock::Realtime } else { Clock::Monotonic };
+    let deadline = |clock: Clock| TimeSpec::read_if_given(timeout)?.map(|at| clock.deadline(at)).transpose();
     match command {
         linux::FUTEX_WAIT => {
             let deadline = relative_deadline(current, timeout)?;
@@ -61,15 +68,22 @@ pub fn futex(
             }
             outcome
         }
-        linux::FUTEX_WAIT_BITSET => {
-            let deadline = TimeSpec::read_if_given(timeout)?.map(|at| clock.deadline(at)).transpose()?;
-            wait(&word, address, value, argument, deadline)
-        }
+        linux::FUTEX_WAIT_BITSET => wait(&word, address, value, argument, deadline(clock)?),
         linux::FUTEX_WAKE => wake_word(&word, address, value, u32::MAX),
         linux::FUTEX_WAKE_BITSET => wake_word(&word, address, value, argument),
         linux::FUTEX_REQUEUE => requeue(&word, address, address2, value, timeout as u32, None),
         linux::FUTEX_CMP_REQUEUE => requeue(&word, address, address2, value, timeout as u32, Some(argument)),
         linux::FUTEX_WAKE_OP => wake_op(&word, address, address2, value, timeout as u32, argument),
+        linux::FUTEX_LOCK_PI => pi_calls::lock(&word, address, true, deadline(Clock::Realtime)?),
+        linux::FUTEX_LOCK_PI2 => pi_calls::lock(&word, address, true, deadline(clock)?),
+        linux::FUTEX_TRYLOCK_PI => pi_calls::lock(&word, address, false, None),
+        linux::FUTEX_UNLOCK_PI => pi_calls::unlock(&word, address),
+        linux::FUTEX_WAIT_REQUEUE_PI => {
+            pi_calls::wait_requeue(&word, address, value, deadline(clock)?, address2)
+        }
+        linux::FUTEX_CMP_REQUEUE_PI => {
+            pi_calls::requeue(&word, address, address2, value, timeout as u32, argument)
+        }
         _ => Err(Errno::ENOSYS),
     }
 }

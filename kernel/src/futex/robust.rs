@@ -4,7 +4,7 @@
 //! still its own gets FUTEX_OWNER_DIED, and one waiter is woken. The list may be anything: it is followed for a bounded
 //! number of steps, and ends at the first address that cannot be read.
 
-use super::table;
+use super::{pi, table};
 use crate::errno::Errno;
 use crate::task::{self, Current};
 use crate::user;
@@ -26,7 +26,7 @@ struct Head {
     pending: u64,
 }
 
-/// The lowest bit of an entry marks a lock with priority inheritance, which Tine does not have.
+/// The lowest bit of an entry marks a lock with priority inheritance.
 const PRIORITY_INHERITANCE: u64 = 1;
 
 /// Says where the list of the calling thread is.
@@ -58,6 +58,7 @@ pub fn exit_robust_list(current: &Current) {
         // A list that leads nowhere ends here, as does everything else about it.
         let _ = give_up_all(current, at, &head);
     }
+    pi::thread_exits(current);
 }
 
 fn give_up_all(current: &Current, list: u64, head: &Head) -> Result<(), Errno> {
@@ -69,19 +70,20 @@ fn give_up_all(current: &Current, list: u64, head: &Head) -> Result<(), Errno> {
         }
         // Read before the lock is given up: another thread may then free it.
         let next = user::read(entry & !PRIORITY_INHERITANCE);
-        if entry != head.pending {
-            give_up(current, futex_of(entry), false)?;
+        if entry & !PRIORITY_INHERITANCE != head.pending & !PRIORITY_INHERITANCE {
+            give_up(current, futex_of(entry), entry & PRIORITY_INHERITANCE != 0, false)?;
         }
         entry = next?;
     }
     if head.pending != 0 {
-        give_up(current, futex_of(head.pending), true)?;
+        give_up(current, futex_of(head.pending), head.pending & PRIORITY_INHERITANCE != 0, true)?;
     }
     Ok(())
 }
 
-/// Marks a lock as its dead owner's and wakes one that waits for it. A lock that is somebody else's is left alone.
-fn give_up(current: &Current, address: u64, pending: bool) -> Result<(), Errno> {
+/// Marks a lock as its dead owner's and wakes one that waits for it; if it has priority inheritance, [`pi::thread_exits`] will
+/// see to who waits. A lock that is somebody else's is left alone.
+fn give_up(current: &Current, address: u64, inherits: bool, pending: bool) -> Result<(), Errno> {
     if !address.is_multiple_of(size_of::<u32>() as u64) {
         return Err(Errno::EINVAL);
     }
@@ -91,6 +93,9 @@ fn give_up(current: &Current, address: u64, pending: bool) -> Result<(), Errno> 
     let before = arch::copy::update_u32(at, |value| if is_owner(value) { died(value) } else { value })?;
     // Killed between giving the lock up and waking: nobody owns it, but one may still wait.
     let gave_up_without_waking = pending && before == 0;
+    if inherits {
+        return Ok(());
+    }
     if is_owner(before) && before & linux::FUTEX_WAITERS != 0 || gave_up_without_waking {
         table::wake(super::shared_key(current, at)?, u32::MAX, 1);
     }

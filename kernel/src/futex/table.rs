@@ -40,6 +40,8 @@ struct Waiter {
     /// It is woken by wakes that have a bit in common (FUTEX_WAIT_BITSET).
     bits: u32,
     thread: Arc<sched::Thread>,
+    /// It is not to be woken, but moved to this lock (FUTEX_WAIT_REQUEUE_PI).
+    lock: Option<FutexKey>,
 }
 
 impl Waiter {
@@ -80,7 +82,7 @@ impl Bucket {
         let mut at = 0;
         while taken < count && at < self.waiters.len() {
             let waiter = &self.waiters[at];
-            if waiter.key == key && waiter.bits & bits != 0 {
+            if waiter.key == key && waiter.bits & bits != 0 && waiter.lock.is_none() {
                 each(self.waiters.remove(at));
                 taken += 1;
             } else {
@@ -96,11 +98,21 @@ impl Bucket {
 
 /// Puts the current thread in the queue of `key`. From now on a wake can reach it: it looks at the futex after this.
 pub fn enter(current: &Current, key: FutexKey, bits: u32) -> Result<(), Errno> {
+    enter_with(current, key, bits, None)
+}
+
+/// As [`enter`], to be moved to the queue of `lock` by [`move_to_lock`] and not to be woken.
+pub fn enter_to_be_moved(current: &Current, key: FutexKey, lock: FutexKey) -> Result<(), Errno> {
+    super::pi::begin_wait(current);
+    enter_with(current, key, u32::MAX, Some(lock))
+}
+
+fn enter_with(current: &Current, key: FutexKey, bits: u32, lock: Option<FutexKey>) -> Result<(), Errno> {
     let index = bucket_of(key);
     let mut bucket = TABLE[index].lock();
     bucket.waiters.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
     current.task.futex.place.set(index);
-    bucket.waiters.push(Waiter { key, bits, thread: current.thread.clone() });
+    bucket.waiters.push(Waiter { key, bits, thread: current.thread.clone(), lock });
     bucket.arrivals += 1;
     Ok(())
 }
@@ -149,6 +161,40 @@ fn wake_all(taken: Taken) {
     for thread in taken {
         cpus::wake(&thread);
     }
+}
+
+/// Takes those that wait for `from` to be moved to `lock` out, one after the other, as long as `take` answers true for them and
+/// `moved`, which counts them, is below `most`. Returns false if it has answered false.
+///
+/// # Errors
+/// That of `take`; `EINVAL` for a waiter that waits for something else.
+pub fn move_to_lock(
+    from: FutexKey,
+    lock: FutexKey,
+    moved: &mut usize,
+    most: usize,
+    mut take: impl FnMut(&Arc<Task>) -> Result<bool, Errno>,
+) -> Result<bool, Errno> {
+    let mut bucket = TABLE[bucket_of(from)].lock();
+    while *moved < most
+        && let Some(at) = bucket.waiters.iter().position(|waiter| waiter.key == from)
+    {
+        let waiter = &bucket.waiters[at];
+        if waiter.lock != Some(lock) {
+            return Err(Errno::EINVAL);
+        }
+        let task = Task::of(&waiter.thread).and_then(Task::handle).ok_or(Errno::EINVAL)?;
+        if !take(&task)? {
+            return Ok(false);
+        }
+        waiter.place().set(NOWHERE);
+        bucket.waiters.remove(at);
+        if bucket.waiters.is_empty() {
+            bucket.waiters.shrink_to_fit();
+        }
+        *moved += 1;
+    }
+    Ok(true)
 }
 
 /// How many have ever waited in the bucket of `key`: see [`requeue`].

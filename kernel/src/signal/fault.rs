@@ -2,8 +2,8 @@
 //! of man 2 sigaction).
 
 use super::{SigInfo, Signal, fpstate, send};
-use crate::task::{self, Current, Process};
-use crate::trace;
+use crate::task::Current;
+use crate::{oom, trace};
 use arch::traps::Fault;
 use arch::vectors::exception;
 use formats::trace::Event;
@@ -30,16 +30,9 @@ fn send_page_fault(current: &Current, fault: &Fault, error: FaultError) {
         FaultError::NotMapped => SigInfo::fault(Signal::SEGV, linux::SEGV_MAPERR, address),
         FaultError::Protection => SigInfo::fault(Signal::SEGV, linux::SEGV_ACCERR, address),
         FaultError::Bus => SigInfo::fault(Signal::BUS, linux::BUS_ADRERR, address),
-        FaultError::OutOfMemory => return kill_for_memory(&current.task.process),
+        FaultError::OutOfMemory => return oom::out_of_memory(current),
     };
     send(current, fault, info);
-}
-
-/// A program that touches memory cannot be told that there is none: it is killed, as Linux does.
-pub fn kill_for_memory(process: &Process) {
-    let name = process.identity.lock().name.clone();
-    log::warn!("out of memory: process {} ({name}) is killed", process.id);
-    task::exit_group(process, send::killed_by(Signal::KILL));
 }
 
 #[cold]

@@ -33,7 +33,7 @@ pub use info::SigInfo;
 pub use mask::{is_deliverable, set_mask, thread_ends, with_mask};
 pub use number::{DefaultAction, SigSet, Signal};
 pub use record::{fields, has_pending, take};
-pub use send::{parent_ignores_child, send_child_ended, send_to_process, send_to_thread};
+pub use send::{force, parent_ignores_child, send_child_ended, send_to_process, send_to_thread};
 pub use settings::{action, altstack, pending_and_blocked, set_action, set_altstack};
 pub use state::{ProcessSignals, ThreadSignals};
 pub use stop::{Change, is_any_stopped, report, thread_has_ended};

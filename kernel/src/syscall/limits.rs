@@ -21,8 +21,14 @@ pub fn setrlimit(current: &Current, resource: u32, from: u64) -> Result<u64, Err
 
 fn set(process: &Arc<Process>, resource: u32, limit: Limit) -> Result<(), Errno> {
     process.limits.lock().set(resource, limit)?;
-    if resource == linux::RLIMIT_CPU {
-        process.signals.timers.watch_cpu_limit(process);
+    match resource {
+        linux::RLIMIT_CPU => process.signals.timers.watch_cpu_limit(process),
+        linux::RLIMIT_STACK => {
+            if let Some(space) = process.space() {
+                space.limit_stack(limit.soft);
+            }
+        }
+        _ => {}
     }
     Ok(())
 }

@@ -3,13 +3,11 @@
 //! What can be mapped where is `mm`'s business; here are the arguments and the errors as the manual has them.
 
 use crate::errno::Errno;
+use crate::limits::Limit;
 use crate::task::Current;
 use crate::user;
 use linux_raw_sys::general as linux;
-use mm::{Backing, MapError, MapRequest, Move, PAGE, Place, Prot, VirtAddr};
-
-/// How far MAP_GROWSDOWN mappings grow: the default of RLIMIT_STACK.
-const GROWS_TO: u64 = 8 << 20;
+use mm::{Access, Backing, FaultError, MapError, MapRequest, Move, OnFork, PAGE, Place, Prot, VirtAddr};
 
 /// The error that most calls give for each failure; those that differ say so.
 fn errno(error: MapError) -> Errno {
@@ -36,7 +34,41 @@ fn page_length(length: u64) -> Result<u64, Errno> {
 }
 
 pub fn brk(current: &Current, end: u64) -> Result<u64, Errno> {
+    let now = current.space().brk(0).as_u64();
+    if limit(current, end.saturating_sub(now).next_multiple_of(PAGE as u64), None, true).is_err() {
+        return Ok(now);
+    }
     Ok(current.space().brk(end).as_u64())
+}
+
+/// Whether `bytes` more may be mapped, instead of the range `but`; `data` if programs may write to them and only they see it.
+///
+/// # Errors
+/// `ENOMEM` beyond RLIMIT_AS and RLIMIT_DATA, and for more than the machine could ever give: Linux's heuristic of overcommitment
+/// refuses that alone.
+fn limit(current: &Current, bytes: u64, but: Option<(VirtAddr, u64)>, data: bool) -> Result<(), Errno> {
+    if bytes == 0 {
+        return Ok(());
+    }
+    let pages = bytes / PAGE as u64;
+    if data && pages > mm::frames::total() as u64 {
+        return Err(Errno::ENOMEM);
+    }
+    let limit_of = |resource| {
+        let limit = current.task.process.limits.lock().get(resource);
+        limit.map_or(Limit::UNLIMITED, |limit| limit.soft)
+    };
+    let (all_limit, data_limit) = (limit_of(linux::RLIMIT_AS), limit_of(linux::RLIMIT_DATA));
+    if (all_limit, data_limit) == (Limit::UNLIMITED, Limit::UNLIMITED) {
+        return Ok(());
+    }
+    let (all_pages, data_pages) = current.space().mapped(but);
+    let exceeds =
+        |limit: u64, present: u64| limit != Limit::UNLIMITED && present + pages > limit / PAGE as u64;
+    if exceeds(all_limit, all_pages) || data && exceeds(data_limit, data_pages) {
+        return Err(Errno::ENOMEM);
+    }
+    Ok(())
 }
 
 /// What the flags of `mmap` say about sharing.
@@ -122,8 +154,15 @@ pub fn mmap(
         // There is no pool of huge pages, and nothing is ever placed below 4 GiB without being told where.
         return Err(Errno::ENOMEM);
     }
+    let but = match place {
+        Place::Fixed(start) => Some((start, bytes)),
+        _ => None,
+    };
+    let data = !shared && prot.contains(Prot::WRITE) && flags & linux::MAP_NORESERVE == 0;
+    limit(current, bytes, but, data)?;
     let (backing, may_write) = backing(current, flags, shared, prot, descriptor, offset)?;
-    let grows_down = (flags & linux::MAP_GROWSDOWN != 0).then_some(GROWS_TO);
+    let stack = current.task.process.limits.lock().get(linux::RLIMIT_STACK)?.soft;
+    let grows_down = (flags & linux::MAP_GROWSDOWN != 0).then_some(stack);
     let request =
         MapRequest { prot, backing, shared, may_write, grows_down, ..MapRequest::anonymous(place, bytes) };
     let space = current.space();
@@ -181,11 +220,15 @@ pub fn mremap(
         0 => Move::Never,
         linux::MREMAP_MAYMOVE => Move::IfNeeded,
         flags if flags == linux::MREMAP_MAYMOVE | linux::MREMAP_FIXED => Move::To(page_address(new_address)?),
-        // MREMAP_DONTUNMAP is not there.
+        flags if flags == linux::MREMAP_MAYMOVE | linux::MREMAP_DONTUNMAP => Move::Leaving(None),
+        flags if flags == linux::MREMAP_MAYMOVE | linux::MREMAP_FIXED | linux::MREMAP_DONTUNMAP => {
+            Move::Leaving(Some(page_address(new_address)?))
+        }
         _ => return Err(Errno::EINVAL),
     };
     let old_bytes = page_length(old_length).map_err(|_| Errno::EINVAL)?;
     let new_bytes = page_length(new_length).map_err(|_| Errno::EINVAL)?;
+    limit(current, new_bytes.saturating_sub(old_bytes), None, true)?;
     let moved = current.space().remap(start, old_bytes, new_bytes, how).map_err(|error| match error {
         MapError::NotMapped => Errno::EFAULT,
         error => errno(error),
@@ -203,12 +246,17 @@ pub fn madvise(current: &Current, address: u64, length: u64, advice: u32) -> Res
         linux::MADV_DONTNEED | linux::MADV_DONTNEED_LOCKED | linux::MADV_FREE => {
             space.discard(start, bytes).map_err(errno_of_mapped)?;
         }
-        linux::MADV_WILLNEED | linux::MADV_POPULATE_READ | linux::MADV_POPULATE_WRITE => {
-            check_mapped(current, start, bytes)?;
-            space.populate(start, bytes);
+        linux::MADV_POPULATE_READ => populate_for(current, start, bytes, Access::READ)?,
+        linux::MADV_POPULATE_WRITE => populate_for(current, start, bytes, Access::WRITE)?,
+        linux::MADV_REMOVE => space.wipe(start, bytes).map_err(errno_of_mapped)?,
+        linux::MADV_DONTFORK => space.set_on_fork(start, bytes, OnFork::Skip).map_err(errno_of_mapped)?,
+        linux::MADV_WIPEONFORK => space.set_on_fork(start, bytes, OnFork::Wipe).map_err(errno)?,
+        linux::MADV_DOFORK | linux::MADV_KEEPONFORK => {
+            space.set_on_fork(start, bytes, OnFork::Share).map_err(errno_of_mapped)?;
         }
         // There is nothing to do better with that knowledge.
         linux::MADV_NORMAL
+        | linux::MADV_WILLNEED
         | linux::MADV_RANDOM
         | linux::MADV_SEQUENTIAL
         | linux::MADV_HUGEPAGE
@@ -217,12 +265,20 @@ pub fn madvise(current: &Current, address: u64, length: u64, advice: u32) -> Res
         | linux::MADV_PAGEOUT
         | linux::MADV_DODUMP
         | linux::MADV_DONTDUMP
-        | linux::MADV_DOFORK
-        | linux::MADV_KEEPONFORK => check_mapped(current, start, bytes)?,
-        // Those that a program relies on, such as MADV_DONTFORK, are refused, as by a Linux that was built without.
+        | linux::MADV_MERGEABLE
+        | linux::MADV_UNMERGEABLE => check_mapped(current, start, bytes)?,
         _ => return Err(Errno::EINVAL),
     }
     Ok(0)
+}
+
+fn populate_for(current: &Current, start: VirtAddr, bytes: u64, access: Access) -> Result<(), Errno> {
+    check_mapped(current, start, bytes)?;
+    current.space().populate_for(start, bytes, access).map_err(|error| match error {
+        FaultError::NotMapped | FaultError::OutOfMemory => Errno::ENOMEM,
+        FaultError::Protection => Errno::EINVAL,
+        FaultError::Bus => Errno::EFAULT,
+    })
 }
 
 fn check_mapped(current: &Current, start: VirtAddr, bytes: u64) -> Result<(), Errno> {
@@ -272,15 +328,17 @@ pub fn munlockall(_: &Current) -> Result<u64, Errno> {
     Ok(0)
 }
 
-/// Tells which pages are in memory: one byte a page. Nothing is swapped out, so that all that are mapped are called so.
+/// Tells which pages are in memory: one byte a page.
 pub fn mincore(current: &Current, address: u64, length: u64, to: u64) -> Result<u64, Errno> {
     const CHUNK: u64 = 256;
     let Some((start, bytes)) = mapped_range(address, length)? else { return Ok(0) };
     check_mapped(current, start, bytes)?;
     let pages = bytes / PAGE as u64;
+    let mut found = [0; CHUNK as usize];
     for at in (0..pages).step_by(CHUNK as usize) {
-        let count = CHUNK.min(pages - at) as usize;
-        user::write_bytes(to.wrapping_add(at), &[1; CHUNK as usize][..count])?;
+        let found = &mut found[..CHUNK.min(pages - at) as usize];
+        current.space().in_memory(start + at * PAGE as u64, found).map_err(errno_of_mapped)?;
+        user::write_bytes(to.wrapping_add(at), found)?;
     }
     Ok(0)
 }

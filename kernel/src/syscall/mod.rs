@@ -7,10 +7,13 @@ mod credentials;
 mod exec;
 mod files;
 mod identity;
+mod ipc;
 mod limits;
+mod membarrier;
 mod memory;
 mod policy;
 mod process;
+mod process_memory;
 mod scheduling;
 mod sessions;
 mod signals;
@@ -25,6 +28,7 @@ pub use unknown::counts as unknown_counts;
 use self::credentials::Which::{Group, User};
 use crate::errno::Errno;
 use crate::futex;
+use crate::rseq;
 use crate::task::Current;
 use crate::trace;
 use formats::trace::Event;
@@ -96,6 +100,18 @@ fn call(current: &Current, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
         __NR_msync => memory::msync(current, a, b, c as u32),
         __NR_mincore => memory::mincore(current, a, b, c),
         __NR_madvise => memory::madvise(current, a, b, c as u32),
+        __NR_shmget => ipc::shmget(current, a as i32, b, c as u32),
+        __NR_shmat => ipc::shmat(current, a as i32, b, c as u32),
+        __NR_shmctl => ipc::shmctl(current, a as i32, b as u32, c),
+        __NR_shmdt => ipc::shmdt(current, a),
+        __NR_semget => ipc::semget(current, a as i32, b as i32, c as u32),
+        __NR_semop => ipc::semop(current, a as i32, b, c as u32),
+        __NR_semctl => ipc::semctl(current, a as i32, b as i32, c as u32, d),
+        __NR_semtimedop => ipc::semtimedop(current, a as i32, b, c as u32, d),
+        __NR_msgget => ipc::msgget(current, a as i32, b as u32),
+        __NR_msgsnd => ipc::msgsnd(current, a as i32, b, c as usize, d as u32),
+        __NR_msgrcv => ipc::msgrcv(current, a as i32, b, c as usize, d as i64, e as u32),
+        __NR_msgctl => ipc::msgctl(current, a as i32, b as u32, c),
         __NR_dup => files::dup(current, a as i32),
         __NR_dup2 => files::dup2(current, a as i32, b as i32),
         __NR_pause => signals::pause(current),
@@ -194,6 +210,10 @@ fn call(current: &Current, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
         __NR_sched_setaffinity => scheduling::sched_setaffinity(current, a as i32, b as u32 as usize, c),
         __NR_sched_getaffinity => scheduling::sched_getaffinity(current, a as i32, b as u32 as usize, c),
         __NR_getdents64 => files::getdents64(current, a as i32, b, c as u32),
+        __NR_ioprio_set => scheduling::ioprio_set(current, a as u32, b as i32, c as u32),
+        __NR_ioprio_get => scheduling::ioprio_get(current, a as u32, b as i32),
+        __NR_adjtimex => time::adjtimex(current, a),
+        __NR_clock_adjtime => time::clock_adjtime(current, a as i32, b),
         __NR_set_tid_address => system::set_tid_address(current, a),
         __NR_timer_create => timers::timer_create(current, a as i32, b, c),
         __NR_timer_settime => timers::timer_settime(current, a as i32, b as u32, c, d),
@@ -232,8 +252,15 @@ fn call(current: &Current, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
         __NR_renameat2 => files::renameat2(current, a as i32, b, c as i32, d, e as u32),
         __NR_getrandom => system::getrandom(current, a, b as usize, c as u32),
         __NR_execveat => exec::execveat(current, a as i32, b, c, d, e as u32),
-        __NR_membarrier => system::membarrier(current, a as u32, b as u32),
+        __NR_rseq => rseq::rseq(current, a, b as u32, c as u32, d as u32),
+        __NR_membarrier => membarrier::membarrier(current, a as u32, b as u32, c as u32),
         __NR_mlock2 => memory::mlock2(current, a, b, c as u32),
+        __NR_process_vm_readv => {
+            process_memory::transfer(current, a as i32, (b, c), (d, e), f, process_memory::Direction::Read)
+        }
+        __NR_process_vm_writev => {
+            process_memory::transfer(current, a as i32, (b, c), (d, e), f, process_memory::Direction::Write)
+        }
         __NR_statx => files::statx(current, a as i32, b, c as u32, d as u32, e),
         __NR_clone3 => process::clone3(current, a, b as usize),
         __NR_close_range => files::close_range(current, a as u32, b as u32, c as u32),

@@ -4,6 +4,7 @@ use super::scheduling::thread;
 use super::time::TimeSpec;
 use crate::cpus;
 use crate::errno::Errno;
+use crate::futex;
 use crate::task::{self, Current, Process, Task};
 use crate::user;
 use alloc::sync::Arc;
@@ -59,8 +60,9 @@ fn number(policy: &Policy) -> u32 {
     }
 }
 
-fn set(thread: &sched::Thread, policy: Policy) -> Result<(), Errno> {
-    cpus::set_policy(thread, policy).map_err(|sched::NoBandwidth| Errno::EBUSY)
+/// A thread that has been lent a priority keeps that for now.
+fn set(task: &Arc<Task>, thread: &sched::Thread, policy: Policy) -> Result<(), Errno> {
+    futex::set_policy(task, thread, policy).map_err(|sched::NoBandwidth| Errno::EBUSY)
 }
 
 /// The policy with this number and priority; `nice` is for those that have one.
@@ -101,7 +103,7 @@ pub fn sched_setscheduler(current: &Current, id: i32, policy: u32, parameters: u
     let resets = policy & linux::SCHED_RESET_ON_FORK != 0;
     let nice = task.nice.load(Relaxed);
     let policy = simple_policy(policy & !linux::SCHED_RESET_ON_FORK, priority.into(), nice)?;
-    set(&scheduled, policy)?;
+    set(&task, &scheduled, policy)?;
     task.resets_policy_on_fork.store(resets, Relaxed);
     Ok(0)
 }
@@ -110,14 +112,14 @@ pub fn sched_getscheduler(current: &Current, id: i32) -> Result<u64, Errno> {
     let (task, scheduled) = scheduled(current, id)?;
     let resets = task.resets_policy_on_fork.load(Relaxed);
     let flag = if resets { linux::SCHED_RESET_ON_FORK } else { 0 };
-    Ok((number(&scheduled.policy()) | flag).into())
+    Ok((number(&futex::own_policy(&task, &scheduled)) | flag).into())
 }
 
 pub fn sched_setparam(current: &Current, id: i32, parameters: u64) -> Result<u64, Errno> {
     let priority = read_priority(id, parameters)?;
     let (task, scheduled) = scheduled(current, id)?;
-    let policy = number(&scheduled.policy());
-    set(&scheduled, simple_policy(policy, priority.into(), task.nice.load(Relaxed))?)?;
+    let policy = number(&futex::own_policy(&task, &scheduled));
+    set(&task, &scheduled, simple_policy(policy, priority.into(), task.nice.load(Relaxed))?)?;
     Ok(0)
 }
 
@@ -125,8 +127,8 @@ pub fn sched_getparam(current: &Current, id: i32, parameters: u64) -> Result<u64
     if parameters == 0 {
         return Err(Errno::EINVAL);
     }
-    let (_, scheduled) = scheduled(current, id)?;
-    user::write(parameters, &i32::from(scheduled.policy().priority()))?;
+    let (task, scheduled) = scheduled(current, id)?;
+    user::write(parameters, &i32::from(futex::own_policy(&task, &scheduled).priority()))?;
     Ok(0)
 }
 
@@ -142,8 +144,8 @@ pub fn sched_setattr(current: &Current, id: i32, from: u64, flags: u32) -> Resul
         return Err(Errno::EINVAL);
     }
     let (task, scheduled) = scheduled(current, id)?;
-    let policy = requested(&attributes, &scheduled.policy())?;
-    set(&scheduled, policy)?;
+    let policy = requested(&attributes, &futex::own_policy(&task, &scheduled))?;
+    set(&task, &scheduled, policy)?;
     if let Policy::Normal(share) | Policy::Batch(share) = policy {
         task.nice.store(share.nice, Relaxed);
     }
@@ -216,7 +218,7 @@ pub fn sched_getattr(current: &Current, id: i32, to: u64, size: u32, flags: u32)
         return Err(Errno::EINVAL);
     }
     let (task, scheduled) = scheduled(current, id)?;
-    let policy = scheduled.policy();
+    let policy = futex::own_policy(&task, &scheduled);
     let written = (size as usize).min(size_of::<Attributes>());
     let resets = task.resets_policy_on_fork.load(Relaxed);
     let mut attributes = Attributes {
@@ -260,8 +262,8 @@ fn priority_bound(policy: u32, real_time: u8) -> Result<u64, Errno> {
 
 /// The time that a thread may run while others of its kind wait; 0 for SCHED_FIFO.
 pub fn sched_rr_get_interval(current: &Current, id: i32, to: u64) -> Result<u64, Errno> {
-    let (_, scheduled) = scheduled(current, id)?;
-    let interval = match scheduled.policy() {
+    let (task, scheduled) = scheduled(current, id)?;
+    let interval = match futex::own_policy(&task, &scheduled) {
         Policy::Fifo { .. } | Policy::Deadline(_) => Duration::from_ticks(0),
         Policy::RoundRobin { .. } => sched::policy::REAL_TIME_QUANTUM,
         Policy::Normal(share) | Policy::Batch(share) => share.slice.unwrap_or(cpus::quantum()),
@@ -305,13 +307,13 @@ pub fn setpriority(current: &Current, which: u32, who: u32, nice: i32) -> Result
         task.nice.store(nice, Relaxed);
         let Some(thread) = task.thread() else { continue };
         let share = |share: Share| Share { nice, ..share };
-        let policy = match thread.policy() {
+        let policy = match futex::own_policy(&task, &thread) {
             Policy::Normal(old) => Policy::Normal(share(old)),
             Policy::Batch(old) => Policy::Batch(share(old)),
             // It counts again when the thread comes back to one of those.
             _ => continue,
         };
-        set(&thread, policy)?;
+        set(&task, &thread, policy)?;
     }
     Ok(0)
 }

@@ -2,10 +2,11 @@
 
 use crate::cpus;
 use crate::errno::Errno;
-use crate::task::{self, Current, Task};
+use crate::task::{self, Current, Process, Task};
 use crate::user;
-use alloc::sync::Arc;
+use alloc::{sync::Arc, vec, vec::Vec};
 use core::mem::size_of;
+use core::sync::atomic::Ordering::Relaxed;
 use formats::{CpuSet, ThreadId};
 use sched::Leave;
 
@@ -86,4 +87,62 @@ pub fn sched_setaffinity(current: &Current, id: i32, size: usize, from: u64) -> 
         current.schedule(if itself { Leave::Preempt } else { Leave::Yield });
     }
     Ok(0)
+}
+
+/// An I/O priority is a class and, below it, a level (`linux/ioprio.h`).
+const IO_CLASS_SHIFT: u32 = 13;
+const IO_LEVELS: u32 = 8;
+
+/// The classes: none, real time, best effort, idle.
+const IO_NONE: u32 = 0;
+const IO_BEST_EFFORT: u32 = 2;
+const IO_IDLE: u32 = 3;
+
+/// # Errors
+/// `EINVAL` for a class or level that does not exist, `ESRCH` when there is no such thread.
+pub fn ioprio_set(current: &Current, which: u32, who: i32, priority: u32) -> Result<u64, Errno> {
+    let (class, data) = (priority >> IO_CLASS_SHIFT, priority & ((1 << IO_CLASS_SHIFT) - 1));
+    if class > IO_IDLE || class == IO_NONE && data % IO_LEVELS != 0 {
+        return Err(Errno::EINVAL);
+    }
+    for task in io_threads(current, which, who)? {
+        task.io_priority.store(priority as u16, Relaxed);
+    }
+    Ok(0)
+}
+
+/// The I/O priority of a thread, or the highest of several, for which one that was never set goes by the nice value.
+pub fn ioprio_get(current: &Current, which: u32, who: i32) -> Result<u64, Errno> {
+    let tasks = io_threads(current, which, who)?;
+    let highest = |task: &Arc<Task>| match task.io_priority.load(Relaxed) {
+        0 if which != IOPRIO_WHO_PROCESS => {
+            let level = (i32::from(task.nice.load(Relaxed)) + 20) / 5;
+            (IO_BEST_EFFORT << IO_CLASS_SHIFT | level as u32) as u16
+        }
+        set => set,
+    };
+    tasks.iter().map(highest).min().map(u64::from).ok_or(Errno::ESRCH)
+}
+
+const IOPRIO_WHO_PROCESS: u32 = 1;
+const IOPRIO_WHO_PGRP: u32 = 2;
+const IOPRIO_WHO_USER: u32 = 3;
+
+fn io_threads(current: &Current, which: u32, who: i32) -> Result<Vec<Arc<Task>>, Errno> {
+    let of = |wanted: &dyn Fn(&Process) -> bool| {
+        let processes = task::all_processes();
+        let all = processes.iter().filter(|process| wanted(process));
+        all.flat_map(|process| process.threads.lock().clone()).collect::<Vec<_>>()
+    };
+    let tasks = match which {
+        IOPRIO_WHO_PROCESS => return Ok(vec![thread(current, who).map_err(|_| Errno::ESRCH)?]),
+        IOPRIO_WHO_PGRP => {
+            let own = current.task.process.group.load(Relaxed);
+            let group = if who == 0 { own } else { who as u32 };
+            of(&|process| process.group.load(Relaxed) == group)
+        }
+        IOPRIO_WHO_USER => of(&|_| true),
+        _ => return Err(Errno::EINVAL),
+    };
+    if tasks.is_empty() { Err(Errno::ESRCH) } else { Ok(tasks) }
 }

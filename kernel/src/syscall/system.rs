@@ -1,13 +1,11 @@
 //! System calls on the system as a whole, and on what a thread has in the processor.
 
 use super::sessions;
-use crate::cpus;
 use crate::errno::Errno;
 use crate::fs;
 use crate::task::{self, Current};
 use crate::user;
 use alloc::string::String;
-use arch::tlb::Flush;
 use arch::user::USER_END;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general as linux;
@@ -192,31 +190,6 @@ pub fn arch_prctl(current: &Current, code: u32, argument: u64) -> Result<u64, Er
     };
     if matches!(code, ARCH_GET_FS | ARCH_GET_GS) {
         user::write(argument, &found.as_u64())?;
-    }
-    Ok(0)
-}
-
-/// Makes other CPUs pass a memory barrier (man 2 membarrier). There is nothing to be registered for.
-pub fn membarrier(current: &Current, command: u32, flags: u32) -> Result<u64, Errno> {
-    const GLOBAL: u32 = linux::membarrier_cmd::MEMBARRIER_CMD_GLOBAL as u32;
-    const GLOBAL_EXPEDITED: u32 = linux::membarrier_cmd::MEMBARRIER_CMD_GLOBAL_EXPEDITED as u32;
-    const REGISTER_GLOBAL: u32 = linux::membarrier_cmd::MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED as u32;
-    const PRIVATE: u32 = linux::membarrier_cmd::MEMBARRIER_CMD_PRIVATE_EXPEDITED as u32;
-    const REGISTER_PRIVATE: u32 = linux::membarrier_cmd::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED as u32;
-    const QUERY: u32 = linux::membarrier_cmd::MEMBARRIER_CMD_QUERY as u32;
-    if flags != 0 {
-        return Err(Errno::EINVAL);
-    }
-    // To answer a request of any kind, a CPU takes an interrupt, and that is a barrier: ask for no page at all.
-    let nothing = Flush::Pages { first: VirtAddr::zero(), count: 0 };
-    match command {
-        QUERY => {
-            return Ok(u64::from(GLOBAL | GLOBAL_EXPEDITED | REGISTER_GLOBAL | PRIVATE | REGISTER_PRIVATE));
-        }
-        REGISTER_GLOBAL | REGISTER_PRIVATE => {}
-        GLOBAL | GLOBAL_EXPEDITED => arch::tlb::shootdown(&cpus::online(), nothing),
-        PRIVATE => arch::tlb::shootdown(&current.space().active_on(), nothing),
-        _ => return Err(Errno::EINVAL),
     }
     Ok(0)
 }

@@ -285,3 +285,59 @@ fn sleep_until(current: &Current, deadline: Deadline) -> bool {
     let Err(woken) = current.sleep_until_deadline(Some(deadline), || None::<Infallible>);
     woken == Woken::ByDeadline
 }
+
+/// The part of `struct timex` that is not 0 (man 2 adjtimex).
+#[derive(Default, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct Adjustments {
+    modes: u64,
+    offset: i64,
+    /// In units of 2^-16 parts per million, 1 s being 10^6 of them.
+    frequency: i64,
+    max_error_us: i64,
+    estimated_error_us: i64,
+    status: u64,
+    constant: i64,
+    precision_us: i64,
+    tolerance: i64,
+    seconds: i64,
+    microseconds: i64,
+    /// Microseconds between clock ticks of `USER_HZ`.
+    tick: i64,
+    rest: [i64; 14],
+}
+
+/// Tells that nobody adjusts the time of day.
+///
+/// # Errors
+/// `EPERM` when it is to be adjusted: nobody may.
+pub fn adjtimex(_: &Current, to: u64) -> Result<u64, Errno> {
+    const NOT_SYNCHRONISED: u64 = 64;
+    const MAX_ERROR_US: i64 = 16_000_000;
+    if user::read::<u32>(to)? != 0 {
+        return Err(Errno::EPERM);
+    }
+    let now = TimeVal::from_ns(clock::realtime_ns());
+    let adjustments = Adjustments {
+        max_error_us: MAX_ERROR_US,
+        estimated_error_us: MAX_ERROR_US,
+        status: NOT_SYNCHRONISED,
+        constant: 2,
+        precision_us: 1,
+        tolerance: 500 << 16,
+        seconds: now.seconds,
+        microseconds: now.microseconds,
+        tick: 10_000,
+        ..Adjustments::default()
+    };
+    user::write(to, &adjustments)?;
+    // `TIME_ERROR` of `linux/timex.h`: the time is not synchronised.
+    Ok(5)
+}
+
+/// # Errors
+/// `EOPNOTSUPP` for clocks other than the time of day, and as [`adjtimex`].
+pub fn clock_adjtime(current: &Current, id: i32, to: u64) -> Result<u64, Errno> {
+    AnyClock::of(current, id)?;
+    if id == linux::CLOCK_REALTIME as i32 { adjtimex(current, to) } else { Err(Errno::EOPNOTSUPP) }
+}

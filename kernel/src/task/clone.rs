@@ -7,7 +7,7 @@ use crate::errno::Errno;
 use crate::fs::{self, FileTable, FsContext};
 use crate::limits::{Limit, Limits};
 use crate::signal::{ProcessSignals, ThreadSignals};
-use crate::{cpus, tty, user};
+use crate::{cpus, futex, tty, user};
 use alloc::{boxed::Box, string::String, sync::Arc, sync::Weak};
 use arch::user::{USER_END, UserContext};
 use core::sync::atomic::Ordering::*;
@@ -107,6 +107,13 @@ pub fn clone(current: &Current, request: &CloneRequest) -> Result<u32, Errno> {
     {
         task.clear_child_tid.store(request.child_tid, Relaxed);
     }
+    if !request.has(CLONE_VM)
+        && let Some(task) = Task::of(&thread)
+    {
+        task.rseq.inherit(&current.task.rseq);
+        let registered = current.task.process.membarriers.load(Relaxed);
+        process.membarriers.store(registered, Relaxed);
+    }
     // As on Linux, a bad address does not undo the child.
     if request.has(CLONE_PARENT_SETTID) {
         let _ = user::write(request.parent_tid, &id);
@@ -125,7 +132,7 @@ pub fn clone(current: &Current, request: &CloneRequest) -> Result<u32, Errno> {
 /// The child is scheduled as its parent, unless that has said otherwise (SCHED_RESET_ON_FORK of man 7 sched). It does not
 /// inherit a reservation: `EAGAIN`.
 fn child_scheduling(current: &Current) -> Result<Scheduling, Errno> {
-    let (policy, nice) = (current.thread.policy(), current.task.nice.load(Relaxed));
+    let (policy, nice) = (futex::own_policy(&current.task, &current.thread), current.task.nice.load(Relaxed));
     let resets = current.task.resets_policy_on_fork.load(Relaxed);
     let (policy, nice) = match policy {
         Policy::Deadline(_) if !resets => return Err(Errno::EAGAIN),

@@ -147,6 +147,7 @@ impl Current {
     fn enter(&self) {
         AddressSpace::switch(None, self.space.borrow().as_deref());
         self.user.borrow_mut().load();
+        self.task.note_rseq();
         self.progressed.set(false);
         clock::start_tick();
         trace::sched(|| Event::Resume {

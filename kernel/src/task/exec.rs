@@ -38,6 +38,8 @@ pub fn exec(current: &Current, request: Request) -> Result<(), Errno> {
     process.jobs.note_exec();
     process.signals.reset_for_exec();
     current.task.signals.reset_for_exec();
+    current.task.rseq.forget();
+    process.membarriers.store(0, Relaxed);
     if current.task.id.0 == process.id {
         drop((old, current.change_space(Some(image.space))));
         process.release_parent();

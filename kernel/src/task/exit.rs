@@ -1,7 +1,7 @@
 //! The end of threads and processes.
 
 use super::{Current, Process, Task, attention, jobs, table};
-use crate::{cpus, futex, signal, user};
+use crate::{cpus, futex, ipc, signal, user};
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering::*;
 use linux_raw_sys::general::{CLD_DUMPED, CLD_EXITED, CLD_KILLED, SIGKILL};
@@ -90,6 +90,9 @@ fn end_process(current: &Current, process: &Arc<Process>) {
     let status = *process.ending.call_once(|| ExitStatus::Exited(current.task.exit_status.load(Relaxed)));
 
     process.signals.timers.end();
+    if process.undoes_semaphores.load(SeqCst) {
+        ipc::semaphores::process_ends(process.id);
+    }
     process.release_files();
     process.release_space(current);
     process.release_parent();
@@ -185,4 +188,5 @@ pub fn forget_all() {
         drop(core::mem::take(&mut *process.children.lock()));
         table::remove(process.id);
     }
+    ipc::forget_all();
 }

@@ -32,11 +32,12 @@ pub use wait::{WaitFor, WaitOptions, wait_for_child};
 
 use crate::futex::ThreadFutex;
 use crate::lock::{Lock, rank};
+use crate::rseq::Rseq;
 use crate::signal::ThreadSignals;
 use crate::{cpus, trace};
 use alloc::{boxed::Box, sync::Arc, sync::Weak};
 use arch::user::UserContext;
-use core::sync::atomic::{AtomicBool, AtomicI8, AtomicU8, AtomicU32, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicI8, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::*};
 use formats::ThreadId;
 use mm::stacks::KernelStack;
 use spin::Once;
@@ -53,8 +54,11 @@ pub struct Task {
     exit_status: AtomicU8,
     pub futex: ThreadFutex,
     minor_faults: AtomicU64,
+    pub rseq: Rseq,
     /// -20 to 19 (man 2 setpriority); kept while the thread has a policy that does not look at it.
     pub nice: AtomicI8,
+    /// As `ioprio_set` has it (man 2 ioprio_set); kept and told, as there is no disk.
+    pub io_priority: AtomicU16,
     /// SCHED_RESET_ON_FORK (man 7 sched).
     pub resets_policy_on_fork: AtomicBool,
     /// The registers with which it starts, until it does.
@@ -81,6 +85,8 @@ pub mod attention {
     pub const SIGNAL: u32 = 1;
     /// The thread must end.
     pub const EXIT: u32 = 2;
+    /// Its restartable sequence must be looked at.
+    pub const RSEQ: u32 = 4;
 }
 
 impl Task {
@@ -104,7 +110,9 @@ impl Task {
             exit_status: AtomicU8::new(0),
             futex: ThreadFutex::new(),
             minor_faults: AtomicU64::new(0),
+            rseq: Rseq::none(),
             nice: AtomicI8::new(scheduling.nice),
+            io_priority: AtomicU16::new(0),
             resets_policy_on_fork: AtomicBool::new(false),
             start: Lock::new(Some(user)),
             context: context::SavedContext::new(stack.top(), run::thread_entry),
@@ -125,6 +133,11 @@ impl Task {
         self.thread.get()?.upgrade()
     }
 
+    /// A share of this; `None` when the last one is being dropped.
+    pub fn handle(&self) -> Option<Arc<Self>> {
+        self.this.upgrade()
+    }
+
     /// The task that a scheduler's thread carries; `None` for idle threads.
     pub fn of(thread: &sched::Thread) -> Option<&Self> {
         thread.task()
@@ -136,6 +149,11 @@ impl Task {
         if let Some(thread) = self.thread() {
             cpus::interrupt(&thread);
         }
+    }
+
+    /// As [`Self::demand_attention`], for a thread that is on its way to user mode anyway.
+    pub fn mark(&self, reason: u32) {
+        self.attention.fetch_or(reason, Relaxed);
     }
 
     /// Takes the reasons back that have been seen to.

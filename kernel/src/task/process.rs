@@ -51,6 +51,10 @@ pub struct Process {
     /// CPU time of threads that ended, and of children that were reaped.
     pub dead_threads_ns: AtomicU64,
     pub children_ns: AtomicU64,
+    /// The kinds of memory barriers that it has registered for: bits of `MEMBARRIER_CMD_*`.
+    pub membarriers: AtomicU32,
+    /// It has done something to semaphores that is to be undone when it ends (SEM_UNDO).
+    pub undoes_semaphores: AtomicBool,
     /// What else they have used.
     pub dead_threads: PastUsage,
     pub children_past: PastUsage,
@@ -109,6 +113,8 @@ impl Process {
             status: Once::new(),
             dead_threads_ns: AtomicU64::new(0),
             children_ns: AtomicU64::new(0),
+            membarriers: AtomicU32::new(0),
+            undoes_semaphores: AtomicBool::new(false),
             dead_threads: PastUsage::default(),
             children_past: PastUsage::default(),
         });

@@ -1,7 +1,7 @@
 //! The kernel side of a thread's life: enter user mode, see to what ended that, and again.
 
-use super::{Current, Task, context};
-use crate::{clock, cpus, interrupts, signal, syscall};
+use super::{Current, Task, attention, context};
+use crate::{clock, cpus, interrupts, rseq, signal, syscall};
 use arch::user::Exit;
 
 /// Where every new thread starts, on its own stack, interrupts off, in the middle of the switch that dispatched it.
@@ -68,7 +68,10 @@ fn prepare_for_user_mode(current: &Current) -> bool {
             if current.task.is_exiting() {
                 return false;
             }
-            signal::deliver(current);
+            rseq::update(current);
+            if current.task.attention() & attention::SIGNAL != 0 {
+                signal::deliver(current);
+            }
         }
     }
 }

@@ -21,6 +21,18 @@ pub enum Source {
     Object { object: Arc<Object>, first: u64 },
 }
 
+/// What a child gets of an area.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFork {
+    /// The same.
+    #[default]
+    Share,
+    /// Nothing (MADV_DONTFORK).
+    Skip,
+    /// Zeroes (MADV_WIPEONFORK).
+    Wipe,
+}
+
 #[derive(Clone, Debug)]
 pub struct Area {
     pub pages: PageRange,
@@ -32,6 +44,7 @@ pub struct Area {
     pub source: Source,
     /// The area grows down when the pages below it are touched, at most to this page.
     pub lowest: Option<Page>,
+    pub on_fork: OnFork,
     /// What the area is called, if it has no object.
     pub label: &'static str,
 }
@@ -45,6 +58,11 @@ impl Area {
             _ => Prot::all(),
         };
         self.prot.intersects(needed)
+    }
+
+    /// Whether writes make pages of this space's own.
+    pub fn may_write_privately(&self) -> bool {
+        !self.shared && self.prot.contains(Prot::WRITE)
     }
 
     /// The object behind `page` and the page's index in it.
@@ -83,7 +101,7 @@ impl Area {
         same_source
             && self.pages.end == next.pages.start
             && (self.prot, self.shared, self.may_write) == (next.prot, next.shared, next.may_write)
-            && self.label == next.label
+            && (self.label, self.on_fork) == (next.label, next.on_fork)
             && next.lowest.is_none()
     }
 
@@ -102,10 +120,11 @@ impl Areas {
         Self(Vec::new())
     }
 
+    /// What a child gets.
     pub fn try_clone(&self) -> Result<Self, OutOfMemory> {
         let mut copy = Vec::new();
         copy.try_reserve_exact(self.0.len()).map_err(|_| OutOfMemory)?;
-        copy.extend(self.0.iter().cloned());
+        copy.extend(self.0.iter().filter(|area| area.on_fork != OnFork::Skip).cloned());
         Ok(Self(copy))
     }
 
@@ -219,13 +238,18 @@ impl Areas {
         self.join(pages);
     }
 
-    /// Sets the access of the areas of `pages`. The caller has reserved two.
-    pub fn protect(&mut self, pages: PageRange, prot: Prot) {
+    /// Changes the areas of `pages`. The caller has reserved two.
+    pub fn change(&mut self, pages: PageRange, change: impl FnMut(&mut Area)) {
         let changed = self.isolate(pages);
-        for area in &mut self.0[changed] {
-            area.prot = prot;
-        }
+        self.0[changed].iter_mut().for_each(change);
         self.join(pages);
+    }
+
+    /// Lets the area that is called `label` grow to `most` pages; it does not shrink.
+    pub fn limit_growth(&mut self, label: &str, most: u64) {
+        for area in self.0.iter_mut().filter(|area| area.label == label && area.lowest.is_some()) {
+            area.lowest = Some(area.pages.end.minus(most.max(area.pages.len())).max(USER.start));
+        }
     }
 
     /// Joins areas that are alike, in and next to `pages`.

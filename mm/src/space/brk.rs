@@ -1,6 +1,6 @@
 //! The program break: the end of the data segment, which grows and shrinks.
 
-use super::area::{Area, Source};
+use super::area::{Area, OnFork, Source};
 use super::gather::Gather;
 use super::request::{MapError, Prot};
 use super::{AddressSpace, Inner};
@@ -49,6 +49,7 @@ impl Inner {
                 may_write: true,
                 source: Source::Anonymous,
                 lowest: None,
+                on_fork: OnFork::Share,
                 label: "[heap]",
             });
         } else if new < old {

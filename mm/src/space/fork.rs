@@ -1,6 +1,6 @@
 //! Fork: the same memory twice, without a copy.
 
-use super::area::Area;
+use super::area::{Area, OnFork};
 use super::gather::Gather;
 use super::{AddressSpace, Inner};
 use crate::OutOfMemory;
@@ -21,7 +21,7 @@ impl AddressSpace {
         inner.areas = parent.areas.try_clone()?;
         inner.brk = parent.brk;
         let Inner { areas, tables, .. } = &mut *parent;
-        for area in areas.iter() {
+        for area in areas.iter().filter(|area| area.on_fork == OnFork::Share) {
             copy(tables, inner, area, &mut gather)?;
         }
         Ok(child)

@@ -1,6 +1,6 @@
 //! Mapping, unmapping and protecting ranges, and dropping what is in them.
 
-use super::area::{Area, Source};
+use super::area::{Area, OnFork, Source};
 use super::fault::rights;
 use super::gather::Gather;
 use super::request::{Access, Backing, MapError, MapRequest, Place, Prot};
@@ -40,6 +40,7 @@ impl AddressSpace {
             may_write: request.may_write,
             source,
             lowest,
+            on_fork: OnFork::Share,
             label: request.label,
         });
         Ok(pages.start.start())
@@ -64,7 +65,7 @@ impl AddressSpace {
             return Err(MapError::Denied);
         }
         inner.areas.reserve(2)?;
-        inner.areas.protect(pages, prot);
+        inner.areas.change(pages, |area| area.prot = prot);
         inner.set_rights(pages, prot, &mut gather);
         Ok(())
     }

@@ -8,6 +8,7 @@
 
 mod access;
 mod active;
+mod advice;
 mod area;
 mod brk;
 mod fault;
@@ -18,6 +19,7 @@ mod remap;
 mod request;
 
 pub(crate) use active::ActiveCpus;
+pub use area::OnFork;
 pub use fault::FaultError;
 pub use remap::Move;
 pub use request::{Access, AreaInfo, Backing, FutexKey, MapError, MapRequest, Place, Prot};

@@ -18,6 +18,8 @@ pub enum Move {
     IfNeeded,
     /// To this address, instead of what is there now.
     To(VirtAddr),
+    /// The pages move, the old range stays mapped without any (MREMAP_DONTUNMAP): to this address, or anywhere.
+    Leaving(Option<VirtAddr>),
 }
 
 /// Pages that are moved at a time.
@@ -49,6 +51,21 @@ impl AddressSpace {
         let area = inner.areas.find(old.start).ok_or(MapError::NotMapped)?;
         if !area.pages.includes(&old) {
             return Err(MapError::NotMapped);
+        }
+        if let Move::Leaving(to) = how {
+            if count != old.len() {
+                return Err(MapError::Invalid);
+            }
+            let new = match to {
+                Some(to) => fixed(to, new_bytes)?,
+                None => inner.areas.find_free(count).ok_or(MapError::OutOfMemory)?,
+            };
+            if new.and(&old).is_some() {
+                return Err(MapError::Invalid);
+            }
+            inner.unmap(new, &mut gather)?;
+            inner.move_pages(old, new, &mut gather)?;
+            return Ok(new.start.start());
         }
         if let Move::To(to) = how {
             let new = fixed(to, new_bytes)?;
@@ -98,6 +115,13 @@ impl Inner {
         new: PageRange,
         gather: &mut Gather,
     ) -> Result<(), MapError> {
+        self.move_pages(old, new, gather)?;
+        self.areas.remove(old);
+        Ok(())
+    }
+
+    /// Maps the free range `new` as `old` is mapped, and moves the pages there that fit. Two areas more have been reserved.
+    fn move_pages(&mut self, old: PageRange, new: PageRange, gather: &mut Gather) -> Result<(), MapError> {
         self.areas.reserve(3)?;
         let kept = at(old.start, old.len().min(new.len()));
         let area = self.areas.find(old.start).ok_or(MapError::NotMapped)?.moved(old.start, new);
@@ -106,7 +130,6 @@ impl Inner {
             return Err(error.into());
         }
         self.release(old, gather);
-        self.areas.remove(old);
         self.areas.insert(area);
         Ok(())
     }

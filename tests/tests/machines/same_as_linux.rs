@@ -8,7 +8,7 @@ use tests::{Require, Step, run, sequence, steps};
 use tine::{Machine, machine};
 
 /// What is compared. Programs print nothing that differs from run to run, unless they are told to be verbose.
-const COMMANDS: [&str; 33] = [
+const COMMANDS: [&str; 36] = [
     "hello",
     "hello Tine",
     "true_program",
@@ -31,6 +31,9 @@ const COMMANDS: [&str; 33] = [
     "signals_test",
     "clock_test",
     "timers_test",
+    "pi_futexes",
+    "rseq_test",
+    "sysv_ipc",
     "poll_pipes",
     "event_polls",
     "event_files",
