@@ -78,6 +78,35 @@ fn split(tree: Link, at: Position) -> (Link, Link) {
     }
 }
 
+/// Adds a single node: it goes down to where the heap wants it, and what was there is split around it.
+fn insert_below(link: &mut Link, mut new: Runnable) {
+    let stays = |at: &&mut Runnable| priority(at) > priority(&new);
+    if let Some(at) = link.as_mut().filter(stays) {
+        let before = position(&new) < position(at);
+        let entity = at.entity();
+        insert_below(if before { &mut entity.link } else { &mut entity.node.right }, new);
+        update(at);
+        return;
+    }
+    let (before, after) = split(link.take(), position(&new));
+    new.entity().link = before;
+    new.entity().node.right = after;
+    update(&mut new);
+    *link = Some(new);
+}
+
+/// Takes out the first node, which is replaced by what is after it.
+fn take_first(link: &mut Link) -> Link {
+    let at = link.as_mut()?;
+    if at.link.is_some() {
+        let first = take_first(&mut at.entity().link);
+        update(at);
+        return first;
+    }
+    let after = at.entity().node.right.take();
+    core::mem::replace(link, after)
+}
+
 impl Tree {
     pub const fn new() -> Self {
         Self { root: None, len: 0 }
@@ -94,8 +123,7 @@ impl Tree {
     pub fn insert(&mut self, mut thread: Runnable, key: i64, rank: i64) {
         let node = &mut thread.entity().node;
         (node.key, node.rank, node.least_rank) = (key, rank, rank);
-        let (before, after) = split(self.root.take(), position(&thread));
-        self.root = merge(merge(before, Some(thread)), after);
+        insert_below(&mut self.root, thread);
         self.len += 1;
     }
 
@@ -109,8 +137,9 @@ impl Tree {
     }
 
     pub fn pop_first(&mut self) -> Option<Runnable> {
-        let first = position(self.first()?);
-        self.take(first)
+        let first = take_first(&mut self.root)?;
+        self.len -= 1;
+        Some(first)
     }
 
     /// The thread with the least rank among those whose key is at most `bound`; of equals, the one with the least key.

@@ -337,7 +337,7 @@ impl<P: Platform> Core<P> {
         queue.last_change = change;
         let begun = self.settle(cpu, &mut queue);
         // Another CPU may be in the middle of a change.
-        let unfinished = queue.move_over(usize::MAX, begun);
+        let unfinished = queue.move_over(usize::MAX, cpu, begun);
         queue.change_order(new, begun);
         let lasted = since(self.platform.now(), begun);
         drop(queue);
@@ -346,7 +346,7 @@ impl<P: Platform> Core<P> {
         loop {
             let mut queue = self.lock(cpu);
             let begun = self.platform.now();
-            let moved = queue.move_over(MOVED_AT_ONCE, begun);
+            let moved = queue.move_over(MOVED_AT_ONCE, cpu, begun);
             let lasted = since(self.platform.now(), begun);
             drop(queue);
             pause(lasted);
