@@ -75,6 +75,10 @@ impl<P: Platform> Core<P> {
         if thread.booking().is_some() {
             return self.home_among(thread, &allowed);
         }
+        if let Some(only) = allowed.only().filter(|_| allowed != online) {
+            // It is bound: there is nothing to ask (as Linux's select_task_rq).
+            return only;
+        }
         let proposed = match thread.policy_class() {
             Class::Fair => {
                 let weight = token.weight();
