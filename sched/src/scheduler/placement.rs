@@ -91,7 +91,7 @@ impl<P: Platform> Core<P> {
         if allowed.contains(proposed) {
             return proposed;
         }
-        self.cpu(here).counters.repairs.bump();
+        self.cpu(here).counters.repairs.keep_count();
         allowed.first().unwrap_or(here)
     }
 

@@ -1,6 +1,7 @@
 //! The policies in force: asking them, changing them while the machine runs, and finding those that fail.
 
 use super::cpu::{NEVER, since};
+use crate::measure::MEASURED;
 use crate::{Balancer, Core, Entity, MachineView, Placement, Platform, ThreadView, Victims, balance, order};
 use alloc::boxed::Box;
 use core::fmt;
@@ -196,7 +197,7 @@ impl<P: Platform> Core<P> {
     /// Asks the balancer; `None` if it panicked.
     fn ask<T>(&self, here: CpuId, question: impl FnOnce(&dyn Balancer, &MachineView) -> T) -> Option<T> {
         let counters = &self.cpu(here).counters;
-        let begun = self.platform.now();
+        let begun = MEASURED.then(|| self.platform.now());
         let (mut question, mut answer) = (Some(question), None);
         let survived = self.platform.protect(&mut || {
             if let Some(question) = question.take() {
@@ -207,7 +208,9 @@ impl<P: Platform> Core<P> {
             self.policies.panicked.store(true, SeqCst);
         }
         counters.balancer_calls.bump();
-        counters.balancer_ns.add(since(self.platform.now(), begun).as_ticks());
+        if let Some(begun) = begun {
+            counters.balancer_ns.add(since(self.platform.now(), begun).as_ticks());
+        }
         answer
     }
 

@@ -30,6 +30,8 @@ pub enum Profile {
     Checked,
     /// Like release, with the policies that are wrong on purpose (`sched/src/planted.rs`).
     Planted,
+    /// Like release, without the scheduler's measures (`sched/src/measure.rs`).
+    Unmeasured,
 }
 
 impl Profile {
@@ -38,6 +40,7 @@ impl Profile {
             Self::Release => "release",
             Self::Checked => "checked",
             Self::Planted => "planted",
+            Self::Unmeasured => "unmeasured",
         }
     }
 
@@ -46,6 +49,7 @@ impl Profile {
         match self {
             Self::Release | Self::Checked => &[],
             Self::Planted => &["--features", "tine-kernel/planted"],
+            Self::Unmeasured => &["--features", "tine-kernel/unmeasured"],
         }
     }
 }

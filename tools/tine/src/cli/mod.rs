@@ -177,6 +177,9 @@ struct MachineOptions {
     /// Build the kernel with policies that are wrong on purpose, named `planted_…`, to see how they are noticed.
     #[arg(long, conflicts_with = "checked")]
     planted: bool,
+    /// Build the kernel without the scheduler's measures, to see what they cost.
+    #[arg(long, conflicts_with_all = ["checked", "planted"])]
+    unmeasured: bool,
     /// The program to run, and its arguments. Default: fork_spin_stress.
     #[arg(last = true, value_name = "PROGRAM ARGS")]
     program: Vec<String>,

@@ -51,6 +51,9 @@ impl MachineOptions {
         if self.planted {
             change(&|machine| machine.planted());
         }
+        if self.unmeasured {
+            change(&|machine| machine.unmeasured());
+        }
         if let Some((program, arguments)) = self.program.split_first() {
             change(&|machine| machine.program(program).args(arguments));
         }
