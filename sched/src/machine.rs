@@ -197,7 +197,10 @@ impl MachineView {
 
     /// A random member of `set`, from the generator of `here`.
     pub fn draw(&self, set: &CpuSet, here: CpuId) -> Option<CpuId> {
-        set.nth(self.random(here, set.len()))
+        match set.len() {
+            0 => None,
+            count => set.nth(self.random(here, count)),
+        }
     }
 
     /// Whether a thread of the deadline class runs on `cpu`.

@@ -1,6 +1,6 @@
 //! What is counted on each CPU.
 
-use crate::measure::Delays;
+use crate::measure::{Delays, MEASURED};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use formats::CpuId;
 use formats::record::{CpuStats, Migrations};
@@ -33,7 +33,15 @@ pub(crate) struct Counter(AtomicU64);
 impl Counter {
     #[inline]
     pub fn add(&self, count: u64) {
-        self.0.fetch_add(count, Relaxed);
+        if MEASURED {
+            self.0.fetch_add(count, Relaxed);
+        }
+    }
+
+    /// As [`bump`](Self::bump), for a count that something depends on, and that is kept whatever is measured.
+    #[inline]
+    pub fn keep_count(&self) {
+        self.0.fetch_add(1, Relaxed);
     }
 
     #[inline]
@@ -45,7 +53,9 @@ impl Counter {
     /// instruction.
     #[inline]
     pub fn add_locked(&self, count: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
+        if MEASURED {
+            self.0.store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
+        }
     }
 
     pub fn get(&self) -> u64 {

@@ -314,10 +314,12 @@ impl Classes {
         self.leaving = Some(core::mem::replace(&mut self.fair, new));
     }
 
-    /// Moves up to `most` threads from the old order to the new one. Returns the old one when it is empty.
-    pub fn move_over(&mut self, most: usize, now: Instant) -> Option<Box<dyn RunQueue>> {
+    /// Moves up to `most` threads of `cpu` from the old order to the new one. Returns the old one when it is empty.
+    pub fn move_over(&mut self, most: usize, cpu: CpuId, now: Instant) -> Option<Box<dyn RunQueue>> {
         for _ in 0..most {
-            let picked = take_any(self.leaving.as_mut()?, now);
+            // Which one comes first does not matter, as all begin anew: the one that costs the least to find.
+            let leaving = self.leaving.as_mut()?;
+            let picked = leaving.give(cpu).or_else(|| take_any(leaving, now));
             let Some(mut thread) = picked else { return self.leaving.take() };
             thread.entity().refresh_order(self.order_version);
             thread.competes.set(true);

@@ -315,11 +315,16 @@ impl Queue {
 
     /// Moves up to `most` of those that wait in the old order to the new one. `Err` while there are more; else what is to be
     /// dropped when the lock is not held any more.
-    pub fn move_over(&mut self, most: usize, now: Instant) -> Result<Option<Box<dyn RunQueue>>, More> {
+    pub fn move_over(
+        &mut self,
+        most: usize,
+        cpu: CpuId,
+        now: Instant,
+    ) -> Result<Option<Box<dyn RunQueue>>, More> {
         if !self.classes.is_changing() {
             return Ok(None);
         }
-        let old = self.classes.move_over(most, now).ok_or(More)?;
+        let old = self.classes.move_over(most, cpu, now).ok_or(More)?;
         if matches!(self.first, FirstOrder::Leaving) {
             self.first = FirstOrder::Kept(old);
             return Ok(None);

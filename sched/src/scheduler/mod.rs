@@ -24,7 +24,7 @@ mod tick;
 mod urgent;
 mod waste;
 
-use crate::measure::Delays;
+use crate::measure::{Delays, MEASURED};
 use crate::{Config, Fault, MachineView, Migrations, NewThread, Platform, Runnable, Thread, Topology};
 use alloc::{boxed::Box, sync::Arc};
 use core::sync::atomic::Ordering::{AcqRel, Relaxed};
@@ -167,6 +167,9 @@ impl<P: Platform> Core<P> {
     /// counts.
     pub fn note_first_instruction(&self, thread: &Thread, here: CpuId) {
         if thread.entered.load(Relaxed) || thread.entered.swap(true, Relaxed) {
+            return;
+        }
+        if !MEASURED {
             return;
         }
         let now = self.platform.now();

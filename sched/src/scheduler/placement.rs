@@ -77,6 +77,10 @@ impl<P: Platform> Core<P> {
         if thread.booking().is_some() {
             return self.home_among(thread, &allowed);
         }
+        if let Some(only) = allowed.only().filter(|_| allowed != online) {
+            // It is bound: there is nothing to ask (as Linux's select_task_rq).
+            return only;
+        }
         let proposed = match thread.policy_class() {
             Class::Fair => {
                 let weight = token.weight();
@@ -89,7 +93,7 @@ impl<P: Platform> Core<P> {
         if allowed.contains(proposed) {
             return proposed;
         }
-        self.cpu(here).counters.repairs.bump();
+        self.cpu(here).counters.repairs.keep_count();
         allowed.first().unwrap_or(here)
     }
 

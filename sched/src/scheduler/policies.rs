@@ -1,6 +1,7 @@
 //! The policies in force: asking them, changing them while the machine runs, and finding those that fail.
 
 use super::cpu::{NEVER, since};
+use crate::measure::MEASURED;
 use crate::{
     Balancer, Core, Entity, Fault, MachineView, Placement, Platform, ThreadView, Victims, balance, order,
 };
@@ -198,7 +199,7 @@ impl<P: Platform> Core<P> {
     /// Asks the balancer; `None` if it panicked.
     fn ask<T>(&self, here: CpuId, question: impl FnOnce(&dyn Balancer, &MachineView) -> T) -> Option<T> {
         let counters = &self.cpu(here).counters;
-        let begun = self.platform.now();
+        let begun = MEASURED.then(|| self.platform.now());
         let (mut question, mut answer) = (Some(question), None);
         let survived = self.platform.protect(&mut || {
             if let Some(question) = question.take() {
@@ -209,7 +210,9 @@ impl<P: Platform> Core<P> {
             self.policies.panicked.store(true, SeqCst);
         }
         counters.balancer_calls.bump();
-        counters.balancer_ns.add(since(self.platform.now(), begun).as_ticks());
+        if let Some(begun) = begun {
+            counters.balancer_ns.add(since(self.platform.now(), begun).as_ticks());
+        }
         answer
     }
 
@@ -341,7 +344,7 @@ impl<P: Platform> Core<P> {
         queue.last_change = change;
         let begun = self.settle(cpu, &mut queue);
         // Another CPU may be in the middle of a change.
-        let unfinished = queue.move_over(usize::MAX, begun);
+        let unfinished = queue.move_over(usize::MAX, cpu, begun);
         queue.change_order(new, begun);
         let lasted = since(self.platform.now(), begun);
         drop(queue);
@@ -350,7 +353,7 @@ impl<P: Platform> Core<P> {
         loop {
             let mut queue = self.lock(cpu);
             let begun = self.platform.now();
-            let moved = queue.move_over(MOVED_AT_ONCE, begun);
+            let moved = queue.move_over(MOVED_AT_ONCE, cpu, begun);
             let lasted = since(self.platform.now(), begun);
             drop(queue);
             pause(lasted);

@@ -4,7 +4,7 @@ use super::cpu::{Queue, since};
 use super::placement::takers;
 use crate::balance::{Amount, Move};
 use crate::entity::Slice;
-use crate::measure::Wait;
+use crate::measure::{MEASURED, Wait};
 use crate::{
     Cause, Class, Core, Enqueue, Entity, Fault, Kind, Placement, Platform, Policy, Runnable, Thread,
 };
@@ -306,7 +306,7 @@ impl<P: Platform> Core<P> {
         let counters = &self.cpu(here).counters;
         counters.switches.add_locked(1);
         let was_idle = token.is_idle();
-        if !was_idle {
+        if MEASURED && !was_idle {
             let involuntary = matches!(why, Leave::Preempt | Leave::Hold);
             previous.stats.left(!involuntary);
             queue.delays.slices.record(ran.as_ticks());
@@ -359,7 +359,7 @@ impl<P: Platform> Core<P> {
     /// Measures how long `next` has waited.
     fn note_waited(&self, here: CpuId, queue: &mut Queue, next: &mut Runnable, now: Instant) {
         let wait = core::mem::replace(&mut next.entity().wait, Wait::NONE);
-        let Some(at) = wait.since else { return };
+        let Some(at) = wait.since.filter(|_| MEASURED) else { return };
         let delay = since(now, at);
         queue.delays.run_delay.record(delay.as_ticks());
         if wait.woken {
@@ -418,7 +418,7 @@ impl<P: Platform> Core<P> {
         let mut queue = self.lock(from);
         let Some(token) = queue.give(from, to, &self.machine) else { return false };
         if !token.may_run_on(to) {
-            self.cpu(here).counters.repairs.bump();
+            self.cpu(here).counters.repairs.keep_count();
             let since = queue.since;
             queue.push(from, token, Enqueue::Migrate, since, &self.machine);
             return false;

@@ -26,7 +26,7 @@ impl<P: Platform> Core<P> {
     /// allocates nor logs.
     pub fn tick(&self, here: CpuId, progress: Progress) -> Tick {
         let cpu = self.cpu(here);
-        cpu.counters.ticks.bump();
+        cpu.counters.ticks.keep_count();
         let mut queue = self.lock(here);
         let now = self.settle(here, &mut queue);
         let waiting = queue.waiting() > 0 || self.has_competitors(here);

@@ -1,5 +1,6 @@
 //! Measuring whether work is conserved: whether a thread waits while a CPU idles that may run it.
 
+use crate::measure::MEASURED;
 use crate::{Core, Fault, Platform};
 use formats::Instant;
 
@@ -7,6 +8,9 @@ impl<P: Platform> Core<P> {
     /// Begins or ends a violation, as it is at this moment. Others decide at the same time on what they saw a little
     /// earlier or later: whoever changes the state looks once more, and so the last one leaves it right.
     pub(super) fn look_for_waste(&self, now: Instant) {
+        if !MEASURED {
+            return;
+        }
         let violations = &self.machine.violations;
         loop {
             let wastes = self.wastes();
@@ -26,7 +30,7 @@ impl<P: Platform> Core<P> {
     /// A thread has begun to wait, and a CPU idles that might have it.
     #[inline]
     pub(super) fn note_wait(&self, now: Instant) {
-        if !self.machine.violations.is_on() {
+        if MEASURED && !self.machine.violations.is_on() {
             self.look_for_waste(now);
         }
     }
@@ -34,7 +38,7 @@ impl<P: Platform> Core<P> {
     /// A thread was given a CPU, or may not run any more where it might. Cheap unless work is wasted at this moment.
     #[inline]
     pub(super) fn note_progress(&self, now: Instant) {
-        if self.machine.violations.is_on() {
+        if MEASURED && self.machine.violations.is_on() {
             self.look_for_waste(now);
         }
     }

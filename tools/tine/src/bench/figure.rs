@@ -51,7 +51,14 @@ const KNOWN: &[Known] = &[
         linux: None,
     },
     Known {
-        name: "trace_cost",
+        name: MEASURE_COST,
+        what: "what the measures cost message_storm",
+        unit: Unit::Percent,
+        limit: Some(Limit::AtMost(1.0)),
+        linux: None,
+    },
+    Known {
+        name: TRACE_COST,
         what: "what tracing costs message_storm",
         unit: Unit::Percent,
         limit: Some(Limit::AtMost(5.0)),
@@ -60,6 +67,8 @@ const KNOWN: &[Known] = &[
 ];
 
 pub const OF_BOUND: &str = "spin_of_bound";
+pub const MEASURE_COST: &str = "measure_cost";
+pub const TRACE_COST: &str = "trace_cost";
 pub const SWAP_PAUSE: &str = "swap_pause";
 const MIB: f64 = (1 << 20) as f64;
 

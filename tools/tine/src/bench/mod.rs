@@ -6,7 +6,7 @@
 //! Start at [`measure`].
 
 mod figure;
-mod tracing;
+mod storm;
 
 use crate::machine::{DEFAULT_CONFIG, Failure, Machine, Outcome, machine};
 use crate::record::{Record, SCHEMA, Time, Versions};
@@ -23,6 +23,8 @@ const FAST_HZ: u32 = 1000;
 /// What each child computes when ticks are compared: the same work at both rates, and enough that starting the children
 /// is small against it.
 const TICK_WORK: [&str; 2] = ["--work", "40000000"];
+/// In virtual time a seed decides how a run goes: as many are tried.
+const VIRTUAL_SEEDS: u32 = 3;
 /// Of one run that counts instructions, which the host does one CPU after the other.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -107,13 +109,13 @@ pub fn measure(boots: u32) -> Result<Bench, Failure> {
     in_virtual.figures = operations(&micro)?;
     swap_pause(&mut in_virtual, &counted)?;
     spin(&mut in_virtual, &counted, 1)?;
-    tracing::tracing(&mut in_virtual, &counted, 1)?;
+    storm::costs(&mut in_virtual, &counted, VIRTUAL_SEEDS)?;
 
     let default = Machine::named(DEFAULT_CONFIG).measure_host();
     let first = boot(&default.clone().seed(1), "fork_spin_stress in wall time, to warm up")?;
     let mut in_wall = Group::of(&first.record);
     spin(&mut in_wall, &default, boots)?;
-    tracing::tracing(&mut in_wall, &default, boots)?;
+    storm::costs(&mut in_wall, &default, boots)?;
     let versions = micro.record.versions;
     Ok(Bench { schema: SCHEMA, versions, groups: vec![in_virtual, in_wall] })
 }
@@ -162,12 +164,18 @@ fn micro_figure(of: &MicroFigure) -> Option<Figure> {
 
 /// Adds how long queues are locked while the order is changed under 200 threads.
 fn swap_pause(group: &mut Group, machine: &Machine) -> Result<(), Failure> {
-    let outcome = boot(&machine.clone().program("hot_swap"), "hot_swap in virtual time")?;
-    group.reproduce.push(outcome.record.reproduce.clone());
-    let swaps = outcome.record.scheduler().map(|scheduler| &scheduler.swaps);
-    let pause = swaps.and_then(|swaps| swaps.pause_ns.percentile(99.0));
-    let pause = pause.ok_or_else(|| outcome.failure(vec!["its figures are missing".into()]))?;
-    group.figures.extend(Figure::new(SWAP_PAUSE, Estimate::exactly(pause as f64), 1));
+    let mut pauses = Vec::new();
+    for seed in 1..=VIRTUAL_SEEDS {
+        let machine = machine.clone().program("hot_swap").seed(seed.into());
+        let outcome = boot(&machine, &format!("hot_swap in virtual time, {seed} of {VIRTUAL_SEEDS}"))?;
+        group.reproduce.push(outcome.record.reproduce.clone());
+        let swaps = outcome.record.scheduler().map(|scheduler| &scheduler.swaps);
+        let pause = swaps.and_then(|swaps| swaps.pause_ns.percentile(99.0));
+        let pause = pause.ok_or_else(|| outcome.failure(vec!["its figures are missing".into()]))?;
+        pauses.push(pause as f64);
+    }
+    let figure = |estimate| Figure::new(SWAP_PAUSE, estimate, VIRTUAL_SEEDS);
+    group.figures.extend(Estimate::of(pauses).and_then(figure));
     Ok(())
 }
 

@@ -35,6 +35,8 @@ pub enum Profile {
     Checked,
     /// Like release, with the policies that are wrong on purpose (`sched/src/planted.rs`).
     Planted,
+    /// Like release, without the scheduler's measures (`sched/src/measure.rs`).
+    Unmeasured,
 }
 
 impl Profile {
@@ -43,6 +45,7 @@ impl Profile {
             Self::Release => "release",
             Self::Checked => "checked",
             Self::Planted => "planted",
+            Self::Unmeasured => "unmeasured",
         }
     }
 
@@ -51,6 +54,7 @@ impl Profile {
         match self {
             Self::Release | Self::Checked => &[],
             Self::Planted => &["--features", "tine-kernel/planted"],
+            Self::Unmeasured => &["--features", "tine-kernel/unmeasured"],
         }
     }
 }
@@ -131,6 +135,9 @@ pub fn kernel_cargo(workspace: &Workspace, target: &KernelTarget, verb: &str) ->
     let mut command = cargo::cargo();
     command.current_dir(workspace.root()).arg(verb).args(["-p", LOADER, "-p", KERNEL]);
     command.args(["--target", KERNEL_TARGET, "--target-dir"]).arg(workspace.guest_target());
+    // The kernel's hot paths go through three crates. The programs are built for size, and their many would each be
+    // optimised anew.
+    command.args(["--config", "profile.release.lto=\"fat\"", "--config", "profile.release.codegen-units=1"]);
     let mut flags = vec!["-Crelocation-model=static".to_owned(), "-Cforce-frame-pointers=yes".to_owned()];
     if let Some(sysroot) = &target.sysroot {
         flags.extend(["--sysroot".to_owned(), sysroot.display().to_string()]);

@@ -191,6 +191,9 @@ struct MachineOptions {
     /// given several times.
     #[arg(long, value_name = "PROGRAM|PATH")]
     with: Vec<String>,
+    /// Build the kernel without the scheduler's measures, to see what they cost.
+    #[arg(long, conflicts_with_all = ["checked", "planted"])]
+    unmeasured: bool,
     /// The program to run, and its arguments. Default: fork_spin_stress.
     #[arg(last = true, value_name = "PROGRAM ARGS")]
     program: Vec<String>,

@@ -51,6 +51,9 @@ impl MachineOptions {
         if self.planted {
             change(&|machine| machine.planted());
         }
+        if self.unmeasured {
+            change(&|machine| machine.unmeasured());
+        }
         for what in &self.with {
             change(&|machine| machine.with(what));
         }

@@ -213,6 +213,12 @@ impl Machine {
         self
     }
 
+    /// With the kernel whose scheduler measures nothing: the run's figures of it are empty.
+    pub fn unmeasured(mut self) -> Self {
+        self.profile = Profile::Unmeasured;
+        self
+    }
+
     /// The user program to run, by its name.
     pub fn program(mut self, name: impl Into<String>) -> Self {
         self.program = name.into();

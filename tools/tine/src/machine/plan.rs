@@ -89,6 +89,7 @@ impl Plan {
             Profile::Release => {}
             Profile::Checked => words.push("--checked".into()),
             Profile::Planted => words.push("--planted".into()),
+            Profile::Unmeasured => words.push("--unmeasured".into()),
         }
         words.extend(self.trace.map(|level| format!("--trace tine.pftrace --trace-level {level}")));
         words.push(format!("--seed {}", self.seed));
