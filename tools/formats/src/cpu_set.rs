@@ -231,6 +231,7 @@ mod tests {
         assert_eq!(members.len(), set.len());
         for n in 0..members.len() + 2 {
             assert_eq!(set.iter().nth(n), members.get(n).copied());
+            assert_eq!(set.nth(n), members.get(n).copied());
         }
         let mut rest = set.iter();
         rest.nth(6);

@@ -4,6 +4,7 @@ mod check;
 mod compare;
 mod layout;
 mod options;
+mod pages;
 mod recorded;
 mod report;
 mod trace;
@@ -63,6 +64,7 @@ pub fn sim(options: &SimOptions) -> Result<()> {
     if options.check_against_machines {
         return check::check(options);
     }
+    pages::use_huge();
     let setup = Setup::new(options)?;
     setup.remarks.iter().for_each(|remark| eprintln!("tine: {remark}"));
     let recorder = options.trace.is_some().then(|| trace::Recorder::new(&setup));
