@@ -25,6 +25,7 @@ mod limits;
 mod lock;
 mod options;
 mod panic;
+mod perturb;
 mod results;
 mod run;
 mod sabotage;

@@ -2,7 +2,9 @@
 
 use crate::options::Options;
 use crate::run::Run;
-use crate::{clock, console, cpus, early, fs, interrupts, symbols, timers, topology, trace, watchdog};
+use crate::{
+    clock, console, cpus, early, fs, interrupts, perturb, symbols, timers, topology, trace, watchdog,
+};
 use alloc::{string::String, string::ToString, vec::Vec};
 use arch::boot::BootInfo;
 use core::fmt::Display;
@@ -26,7 +28,8 @@ pub fn kernel_main(info: &'static BootInfo) -> ! {
     crate::task::set_steps(options.step);
     clock::init(&options, possible);
     timers::init(possible);
-    watchdog::init();
+    watchdog::init(options.limit);
+    perturb::init(&options);
     fs::init(archive(info).unwrap_or_else(|why| refuse(&why)));
 
     let reports = early::start_others(info, &machine, other_main).unwrap_or_else(|why| refuse(&why));

@@ -6,7 +6,7 @@
 
 use crate::lock::{Lock, rank};
 use crate::task::{Current, Task};
-use crate::{cpus, timers};
+use crate::{cpus, perturb, sabotage, timers};
 use alloc::sync::Arc;
 use formats::Instant;
 use smallvec::SmallVec;
@@ -99,7 +99,9 @@ impl Current {
     ) -> Result<T, Woken> {
         let _timer = deadline.map(|deadline| timers::add(deadline, &self.thread));
         loop {
-            cpus::announce_sleep(&self.thread);
+            if !sabotage::announces_late() {
+                cpus::announce_sleep(&self.thread);
+            }
             let outcome = if let Some(value) = ready() {
                 Ok(value)
             } else if disturbed(&self.task) {
@@ -107,6 +109,10 @@ impl Current {
             } else if deadline.is_some_and(|deadline| arch::time::now() >= deadline) {
                 Err(Woken::ByDeadline)
             } else {
+                perturb::point();
+                if sabotage::announces_late() {
+                    cpus::announce_sleep(&self.thread);
+                }
                 self.schedule(sched::Leave::Block);
                 continue;
             };

@@ -8,7 +8,7 @@ use tests::{Require, Step, run, sequence, steps};
 use tine::{Machine, machine};
 
 /// What is compared. Programs print nothing that differs from run to run, unless they are told to be verbose.
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 30] = [
     "hello",
     "hello Tine",
     "true_program",
@@ -37,6 +37,8 @@ const COMMANDS: [&str; 28] = [
     "kill_running",
     "hot_swap --threads 40",
     "cpu_hotplug",
+    "long_system_calls",
+    "scheduler_figures",
 ];
 
 /// Programs whose output is figures, or which are used to run the others.

@@ -19,7 +19,7 @@ use crate::figures;
 use crate::host;
 use crate::record::{Ending, Host, Record, SCHEMA, Time, Versions};
 use crate::setup::qemu::{self, Qemu};
-use crate::trace::Level;
+use crate::trace::{self, Level};
 use crate::ui::Ui;
 use crate::workspace::Workspace;
 use accel::{Accelerator, Choice};
@@ -222,6 +222,13 @@ impl Machine {
         self
     }
 
+    /// Says nothing, as is the default.
+    pub fn quiet(mut self) -> Self {
+        self.ui = Ui::Quiet;
+        self.measure_host = false;
+        self
+    }
+
     /// Also measures what the host can run at once, which takes 0.1 s.
     pub fn measure_host(mut self) -> Self {
         self.measure_host = true;
@@ -272,7 +279,7 @@ impl Machine {
 }
 
 /// A machine that only has to be switched on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Prepared {
     pub plan: Plan,
     pub qemu: Qemu,
@@ -286,6 +293,12 @@ impl Prepared {
         command::command(&self.qemu, &self.plan, &self.guest, self.choice.accelerator)
     }
 
+    /// The same with another seed.
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.plan.seed = seed;
+        self
+    }
+
     fn announce(&self, ui: Ui) {
         let Plan { config, config_name, seed, .. } = &self.plan;
         let Choice { accelerator, reason } = &self.choice;
@@ -295,7 +308,8 @@ impl Prepared {
         ));
     }
 
-    fn run(self, ui: Ui, measure_host: bool) -> Result<Outcome, Failure> {
+    /// Boots it and waits for its end, as [`Machine::run`].
+    pub(crate) fn run(self, ui: Ui, measure_host: bool) -> Result<Outcome, Failure> {
         let in_turn = self.choice.accelerator == Accelerator::TcgIcount;
         let cpus = self.plan.config.cpus as usize;
         let measure = || (measure_host && !in_turn).then(|| host::measure_parallelism(cpus));
@@ -394,6 +408,11 @@ impl Outcome {
     /// Whether the program exited with status 0, no check failed, and all resources came back.
     pub fn passed(&self) -> bool {
         self.record.problems().is_empty()
+    }
+
+    /// The number by which the trace is known again, if there is one.
+    pub fn trace_hash(&self) -> Option<u64> {
+        self.trace.as_deref().map(trace::hash)
     }
 
     /// Fails with everything that keeps the run from having passed.
