@@ -3,6 +3,7 @@
 mod accounting;
 mod apic;
 mod exhaustion;
+mod explored;
 mod fifty_boots;
 mod first_run;
 mod fork;
@@ -10,6 +11,7 @@ mod hot_swap;
 mod hotplug;
 mod many_cpus;
 mod noticed;
+mod one_shot;
 mod policies;
 mod policy_faults;
 mod same_as_linux;

@@ -115,10 +115,16 @@ fn machine_figures() -> Outcome {
     Ok(())
 }
 
-type Table = Vec<BTreeMap<String, String>>;
+type Row = BTreeMap<String, String>;
+type Table = Vec<Row>;
 
-/// Tables with a line of names above each, blank lines between them; the last part has a name and a value on each line.
-fn parts() -> anyhow::Result<Option<(Vec<Table>, BTreeMap<String, String>)>> {
+/// `/proc/tine/sched`: tables with a line of names above each, blank lines between them; then a name and a value on each line.
+struct Shown {
+    tables: Vec<Table>,
+    values: Row,
+}
+
+fn shown() -> anyhow::Result<Option<Shown>> {
     let Some(text) = read("/proc/tine/sched")? else { return Ok(None) };
     let mut parts: Vec<&str> = text.split("\n\n").collect();
     let last = parts.pop().context("nothing")?;
@@ -128,7 +134,7 @@ fn parts() -> anyhow::Result<Option<(Vec<Table>, BTreeMap<String, String>)>> {
         Ok((name.to_owned(), value.to_owned()))
     };
     let values: anyhow::Result<_> = last.lines().map(pair).collect();
-    Ok(Some((tables?, values?)))
+    Ok(Some(Shown { tables: tables?, values: values? }))
 }
 
 fn table(text: &str) -> anyhow::Result<Table> {
@@ -142,7 +148,7 @@ fn table(text: &str) -> anyhow::Result<Table> {
     lines.map(row).collect()
 }
 
-fn figure(row: &BTreeMap<String, String>, name: &str) -> anyhow::Result<u64> {
+fn figure(row: &Row, name: &str) -> anyhow::Result<u64> {
     let value = row.get(name).with_context(|| format!("no {name} in {row:?}"))?;
     value.parse().with_context(|| format!("{name} is {value:?}"))
 }
@@ -151,7 +157,7 @@ const CAUSES: [&str; 8] = ["fork", "exec", "wake", "steal", "pull", "push", "aff
 
 fn tables() -> Outcome {
     travel()?;
-    let Some((tables, values)) = parts()? else { return Ok(()) };
+    let Some(Shown { tables, values }) = shown()? else { return Ok(()) };
     let [counts, causes, delays] = &tables[..] else { anyhow::bail!("{} tables", tables.len()) };
     let processors = counts.len();
     ensure!(processors >= cpus::allowed()?.len(), "{processors} processors have figures");
@@ -201,7 +207,7 @@ fn parsed(path: &str) -> anyhow::Result<Option<Value>> {
 
 fn json() -> Outcome {
     travel()?;
-    let Some((tables, _)) = parts()? else { return Ok(()) };
+    let Some(Shown { tables, .. }) = shown()? else { return Ok(()) };
     let value = parsed("/proc/tine/sched.json")?.context("no sched.json")?;
     let processors = value.pointer("/scheduler/cpus").and_then(Value::as_array).context("no processors")?;
     ensure!(processors.len() == tables[0].len(), "{} processors have figures", processors.len());
