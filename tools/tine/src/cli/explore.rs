@@ -19,6 +19,9 @@ const LIMIT: &str = "debug.limit=60";
 /// What each CPU keeps of the trace, unless the user says: more takes long to write.
 const BUFFER: &str = "trace.buffer=128";
 
+/// How long a run may take in real time, where the machine's own clock says when it takes too long.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// How many machines run at once in virtual time, where how fast they run makes no difference.
 const SIDE_BY_SIDE: usize = 2;
 
@@ -40,9 +43,6 @@ pub fn explore(options: &ExploreOptions) -> Result<()> {
     let started = Instant::now();
     let found = search(&prepared, options, at_once);
     ensure!(!interrupt::requested(), "ended because you asked for it");
-    for found in &found {
-        println!("seed {}: {}", found.seed, shown_failure(found));
-    }
     let seconds = started.elapsed().as_secs_f64();
     if found.is_empty() {
         let last = options.last();
@@ -58,6 +58,9 @@ fn machine(options: &ExploreOptions) -> Machine {
     let mut machine = options.machine.machine().quiet().trace(Level::Sched);
     if !options.wall && !options.machine.virtual_time {
         machine = machine.virtual_time();
+    }
+    if !options.wall && options.machine.timeout.is_none() {
+        machine = machine.timeout(PATIENCE);
     }
     for default in [PERTURB, LIMIT, BUFFER] {
         let name = default.split_inclusive('=').next().unwrap_or(default);
@@ -84,7 +87,7 @@ fn search(prepared: &Prepared, options: &ExploreOptions, at_once: usize) -> Vec<
             let seed = seeds.lock().expect("no worker panics").next();
             let Some(seed) = seed.filter(|_| !interrupt::requested()) else { break };
             if let ControlFlow::Break(failed) = try_seed(prepared, seed) {
-                bar.suspend(|| eprintln!("tine: seed {seed} failed"));
+                bar.suspend(|| println!("seed {seed}: {}", shown_failure(&failed)));
                 found.lock().expect("no worker panics").push(failed);
                 if !options.keep_going {
                     // None is left for anybody.
