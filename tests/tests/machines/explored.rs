@@ -48,7 +48,7 @@ fn fails(typed: &str) -> String {
 
 #[test]
 fn a_planted_race_is_found_and_its_seed_finds_it_again() {
-    let plant = "--planted --balancer chaos --append debug.fail=lost_wakeup";
+    let plant = "--planted --balancer chaos --append debug.fail=lost_wakeup --append debug.perturb=2";
     let found = fails(&format!("cargo run -- explore --seeds 60 {plant} -- message_storm --groups 2"));
     assert!(found.contains("the run has not ended 60 s after the boot"), "no wake-up was lost:\n{found}");
     let hash = after(&found, "trace hash ");

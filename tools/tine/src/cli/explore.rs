@@ -37,7 +37,10 @@ struct Found {
 pub fn explore(options: &ExploreOptions) -> Result<()> {
     ensure!(options.machine.seed.is_none(), "`--seed` is one seed; `--from` and `--seeds` say which to try");
     let machine = machine(options);
-    let prepared = machine.prepare()?;
+    let mut prepared = machine.prepare()?;
+    if !options.wall {
+        prepared.plan.config.limits.boot_s = PATIENCE.as_secs() as u32;
+    }
     let program = prepared.plan.program.clone();
     let at_once = if options.wall { 1 } else { SIDE_BY_SIDE };
     let started = Instant::now();
