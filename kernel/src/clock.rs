@@ -21,6 +21,9 @@ const WATCH: Duration = Duration::from_secs(5);
 /// How many different phases the ticks of CPUs have.
 const PHASES: u32 = 16;
 
+/// In one-shot mode two ticks on the same thread are at least the period divided by this apart.
+const PAUSE: u32 = 16;
+
 /// One CPU's timer. Written by that CPU only, read by the watchdog of others.
 struct Clock {
     /// When the next tick is due, far away while idle. In one-shot mode a slice's end is the tick, and this is the time
@@ -90,6 +93,17 @@ impl Clocks {
         }
     }
 
+    /// When `clock`, this CPU's, ticks again after a tick at `now`, if nothing demands otherwise.
+    ///
+    /// A slice that is over stays so until the thread gives way, which kernel code does not do for a while: armed for its
+    /// end, the timer would fire without end. So there is a pause, until the next thread runs.
+    fn tick_after(&self, clock: &Clock, now: Instant) -> u64 {
+        match self.timer {
+            Timer::OneShot if !clock.idle.load(Relaxed) => (now + self.period / PAUSE).as_ticks(),
+            _ => self.regular_tick(clock, now),
+        }
+    }
+
     /// When `clock`, this CPU's, has its next tick.
     fn due(&self, clock: &Clock) -> u64 {
         let next = clock.next_tick.load(Relaxed);
@@ -124,7 +138,7 @@ pub fn timer_interrupt(progress: impl FnOnce() -> Progress) {
         let answer = cpus::tick(progress());
         let now = arch::time::now();
         let next = match answer {
-            Tick::Continue | Tick::Reschedule => clocks.regular_tick(clock, now),
+            Tick::Continue | Tick::Reschedule => clocks.tick_after(clock, now),
             Tick::Rearm => {
                 clock.spared.store(true, Relaxed);
                 (now + clocks.period).as_ticks()

@@ -32,6 +32,11 @@ impl Platform for Hardware {
         arch::apic::send(cpu, vectors::RESCHEDULE);
     }
 
+    #[inline]
+    fn interleave(&self) {
+        crate::perturb::point();
+    }
+
     fn protect(&self, policy: &mut dyn FnMut()) -> bool {
         arch::guard::call(policy)
     }
@@ -244,6 +249,11 @@ pub fn slice_end() -> Option<Instant> {
 /// How long a thread may run while others wait.
 pub fn quantum() -> Duration {
     core().config().quantum
+}
+
+/// A number below `bound` from this CPU's generator, which the seed began.
+pub fn draw(bound: usize) -> usize {
+    core().machine().random(arch::cpu::id(), bound)
 }
 
 /// What `cpu` is doing, in a few words, for reports. Waits for the lock of its queue only for a moment.

@@ -27,6 +27,7 @@ mod lock;
 mod oom;
 mod options;
 mod panic;
+mod perturb;
 mod results;
 mod rseq;
 mod run;

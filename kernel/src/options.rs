@@ -25,6 +25,10 @@ pub struct Options {
     pub storm: bool,
     /// How to break the kernel when the first program starts, to see whether that is noticed.
     pub fail: Option<Sabotage>,
+    /// A CPU pauses at one of so many points between steps that others may see apart; 0: at none.
+    pub perturb: u32,
+    /// How long the run may take, by the machine's own clock.
+    pub limit: Option<Duration>,
     /// Which events are traced.
     pub trace: Level,
     /// How much of a trace each CPU keeps, in KiB.
@@ -59,6 +63,8 @@ impl Default for Options {
             first_run: true,
             storm: false,
             fail: None,
+            perturb: 0,
+            limit: None,
             trace: Level::Off,
             trace_kib: 1024,
             step: 0,
@@ -108,6 +114,11 @@ impl Options {
             "sched.first_run" => self.first_run = switch(key, value)?,
             "tick.storm" => self.storm = switch(key, value)?,
             "debug.fail" => self.fail = Some(sabotage(value)?),
+            "debug.perturb" => self.perturb = number(key, value, 0, 1_000_000)?,
+            "debug.limit" => {
+                let seconds = number(key, value, 1, 1_000_000)?;
+                self.limit = Some(Duration::from_secs(seconds.into()));
+            }
             "trace" => self.trace = level(value)?,
             "trace.buffer" => self.trace_kib = number(key, value, 64, 65_536)?,
             "debug.step" => self.step = number(key, value, 0, 1_000_000)?,
@@ -156,7 +167,7 @@ fn balancers() -> impl Iterator<Item = &'static sched::balance::Entry> + Clone {
 
 fn sabotage(value: &str) -> Result<Sabotage, String> {
     Sabotage::ALL.iter().find(|(name, _)| *name == value).map(|(_, sabotage)| *sabotage).ok_or_else(|| {
-        let names = Sabotage::ALL.map(|(name, _)| name);
+        let names: Vec<_> = Sabotage::ALL.iter().map(|(name, _)| *name).collect();
         format!("debug.fail={value}: there are: {}", names.join(", "))
     })
 }

@@ -4,6 +4,7 @@
 //! whether the watchdog or the panic path says what happened. Does nothing unless it is asked for.
 
 use crate::lock::{Lock, rank};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// A way to break the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,14 +16,29 @@ pub enum Sabotage {
     Deadlock,
     /// A kernel stack runs into its guard page.
     StackOverflow,
+    /// From now on threads look whether there is a reason to stay awake before they announce that they sleep. A wake-up
+    /// that comes in between is lost: a race that only the interleaving decides.
+    #[cfg(feature = "planted")]
+    LostWakeup,
+}
+
+/// Whether threads announce their sleep after they have looked.
+static ANNOUNCES_LATE: AtomicBool = AtomicBool::new(false);
+
+/// See [`Sabotage`]. False in any kernel that is not built for a test.
+#[inline]
+pub fn announces_late() -> bool {
+    cfg!(feature = "planted") && ANNOUNCES_LATE.load(Relaxed)
 }
 
 impl Sabotage {
-    pub const ALL: [(&'static str, Self); 4] = [
+    pub const ALL: &[(&'static str, Self)] = &[
         ("panic", Self::Panic),
         ("stall", Self::Stall),
         ("deadlock", Self::Deadlock),
         ("stack_overflow", Self::StackOverflow),
+        #[cfg(feature = "planted")]
+        ("lost_wakeup", Self::LostWakeup),
     ];
 
     /// Breaks the kernel.
@@ -44,6 +60,8 @@ impl Sabotage {
             Self::StackOverflow => {
                 log::info!("{}", descend(0));
             }
+            #[cfg(feature = "planted")]
+            Self::LostWakeup => ANNOUNCES_LATE.store(true, Relaxed),
         }
     }
 }

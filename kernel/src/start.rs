@@ -4,7 +4,8 @@ use crate::options::Options;
 use crate::run::Run;
 use crate::tty::serial::Input;
 use crate::{
-    clock, console, cpus, early, fs, interrupts, symbols, timers, topology, trace, tty, vdso, watchdog,
+    clock, console, cpus, early, fs, interrupts, perturb, symbols, timers, topology, trace, tty, vdso,
+    watchdog,
 };
 use alloc::{string::String, string::ToString, vec::Vec};
 use arch::boot::BootInfo;
@@ -34,7 +35,8 @@ pub fn kernel_main(info: &'static BootInfo) -> ! {
     crate::task::set_steps(options.step);
     clock::init(&options, possible);
     timers::init(possible);
-    watchdog::init();
+    watchdog::init(options.limit);
+    perturb::init(&options);
     vdso::init().unwrap_or_else(|why| refuse(&why));
     vdso::init_this_cpu(CpuId(0));
     let listens = options.input != Input::Off;

@@ -9,7 +9,7 @@ use crate::lock::{Lock, rank};
 use crate::task::{Current, Task};
 use crate::timers::Deadline;
 use crate::watch::Watchers;
-use crate::{cpus, timers};
+use crate::{cpus, perturb, sabotage, timers};
 use alloc::sync::Arc;
 use formats::Instant;
 use smallvec::SmallVec;
@@ -123,7 +123,9 @@ impl Current {
         let mut armed = due();
         let mut _timer = deadline.map(|deadline| timers::add(deadline, &self.thread));
         loop {
-            cpus::announce_sleep(&self.thread);
+            if !sabotage::announces_late() {
+                cpus::announce_sleep(&self.thread);
+            }
             let due = due();
             let outcome = if let Some(value) = ready() {
                 Ok(value)
@@ -137,6 +139,10 @@ impl Current {
                 _timer = deadline.map(|deadline| timers::add(deadline, &self.thread));
                 continue;
             } else {
+                perturb::point();
+                if sabotage::announces_late() {
+                    cpus::announce_sleep(&self.thread);
+                }
                 self.schedule(sched::Leave::Block);
                 continue;
             };

@@ -1,8 +1,8 @@
 //! Noticing that the machine is stuck, or that a policy fails.
 //!
-//! Three things are noticed: a CPU whose timer should have fired long ago, a spin lock that is waited for without end, and
-//! (by the scheduler) a thread that is dispatched over and over without getting anywhere. Each ends the run with what
-//! every CPU was doing. A fourth does not: a policy that starves threads, wastes CPUs, proposes the impossible or panics is
+//! Four things are noticed: a CPU whose timer should have fired long ago, a spin lock that is waited for without end,
+//! (by the scheduler) a thread that is dispatched over and over without getting anywhere, and a run that takes longer than
+//! `debug.limit=` allows. Each ends the run with what every CPU was doing. A fifth does not: a policy that starves threads, wastes CPUs, proposes the impossible or panics is
 //! replaced by one that is known to work, and the run goes on, but counts as failed.
 
 use crate::symbols::Address;
@@ -30,13 +30,22 @@ const AUDIT: u64 = 1_000_000_000;
 static NEXT_AUDIT: AtomicU64 = AtomicU64::new(AUDIT);
 static AUDIT_DUE: AtomicBool = AtomicBool::new(false);
 
-/// Starts to watch over spin locks.
-pub fn init() {
+/// When the run has taken too long, in nanoseconds.
+static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Starts to watch over spin locks, and over the time if the run has a limit.
+pub fn init(limit: Option<Duration>) {
+    LIMIT.store(limit.map_or(u64::MAX, |limit| limit.as_ticks()), Relaxed);
     arch::sync::set_watch(arch::time::now, on_stuck);
 }
 
-/// Looks whether any CPU is overdue. Called from each CPU's timer interrupt; cheap.
+/// Looks whether any CPU, or the run, is overdue. Called from each CPU's timer interrupt; cheap.
 pub fn look(now: Instant) {
+    let limit = LIMIT.load(Relaxed);
+    if now.as_ticks() > limit {
+        let seconds = limit / 1_000_000_000;
+        end(FailureKind::Late, format!("LATE: the run has not ended {seconds} s after the boot"))
+    }
     if let Some((cpu, due)) = clock::overdue(now, STALL) {
         let late = (now - due).as_millis();
         end(FailureKind::Stall, format!("STALL: {cpu} has not served its timer for {late} ms"))

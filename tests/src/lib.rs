@@ -6,15 +6,20 @@
 
 use formats::record::{Failure, FailureKind};
 use serde::Deserialize;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tine::{Machine, Outcome};
+
+/// While it is held, no other test of this process boots a machine.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static HOST: Mutex<()> = Mutex::new(());
+    // A test that failed with it leaves no machine behind.
+    HOST.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Boots `machine` and waits for it to end in good order, whatever its program's status.
 #[track_caller]
 pub fn run(machine: &Machine) -> Outcome {
-    static HOST: Mutex<()> = Mutex::new(());
-    // A test that failed with it leaves no machine behind.
-    let _alone = HOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     machine.run().unwrap_or_else(|failure| panic!("{failure}"))
 }
 

@@ -22,7 +22,7 @@ enum Op {
     Yield(CpuId),
     Wake(ThreadId, CpuId),
     Policy(ThreadId, Policy, CpuId),
-    Affinity(ThreadId, CpuSet, CpuId),
+    Affinity(ThreadId, Box<CpuSet>, CpuId),
     Offline(CpuId),
     Online(CpuId),
 }
@@ -51,7 +51,7 @@ fn op(pins: bool) -> impl Strategy<Value = Op> {
         1 => cpu().prop_map(Op::Yield),
         6 => (thread(), cpu()).prop_map(|(id, cpu)| Op::Wake(id, cpu)),
         6 => (thread(), policy, cpu()).prop_map(|(id, policy, cpu)| Op::Policy(id, policy, cpu)),
-        3 * often => (thread(), set, cpu()).prop_map(|(id, set, cpu)| Op::Affinity(id, set, cpu)),
+        3 * often => (thread(), set, cpu()).prop_map(|(id, set, cpu)| Op::Affinity(id, Box::new(set), cpu)),
         often => select(&[B, C]).prop_map(Op::Offline),
         often => select(&[B, C]).prop_map(Op::Online),
     ]
@@ -65,7 +65,7 @@ fn carry_out(machine: &mut Machine, op: &Op) -> Check {
         Op::Yield(cpu) => machine.give_way(cpu),
         Op::Wake(id, cpu) => machine.wake(id, cpu),
         Op::Policy(id, policy, cpu) => machine.set_policy(id, policy, cpu),
-        Op::Affinity(id, set, cpu) => machine.set_affinity(id, set, cpu),
+        Op::Affinity(id, set, cpu) => machine.set_affinity(id, *set, cpu),
         Op::Offline(cpu) if machine.core.machine().is_online(cpu) => machine.offline(cpu, A),
         Op::Online(cpu) if !machine.core.machine().is_online(cpu) => machine.online(cpu, A),
         Op::Offline(_) | Op::Online(_) => Ok(()),

@@ -3,6 +3,7 @@
 mod accounting;
 mod apic;
 mod exhaustion;
+mod explored;
 mod fifty_boots;
 mod first_run;
 mod fork;
@@ -11,6 +12,7 @@ mod hotplug;
 mod linux_programs;
 mod many_cpus;
 mod noticed;
+mod one_shot;
 mod policies;
 mod policy_faults;
 mod replayed;

@@ -8,7 +8,7 @@ use tests::{Require, Step, run, sequence, steps};
 use tine::{Machine, machine};
 
 /// What is compared. Programs print nothing that differs from run to run, unless they are told to be verbose.
-const COMMANDS: [&str; 36] = [
+const COMMANDS: [&str; 38] = [
     "hello",
     "hello Tine",
     "true_program",
@@ -45,6 +45,8 @@ const COMMANDS: [&str; 36] = [
     "cpu_hotplug",
     "exec_test",
     "start_test",
+    "long_system_calls",
+    "scheduler_figures",
 ];
 
 /// What `exec_test` executes.

@@ -197,6 +197,8 @@ pub enum FailureKind {
     Stall,
     /// A spin lock is held for ever.
     Deadlock,
+    /// The run took longer than it may by the machine's own clock.
+    Late,
     /// Resources did not come back.
     Leak,
     /// A scheduling policy starves threads, wastes CPUs, or breaks its contract; it was replaced.

@@ -3,6 +3,7 @@
 mod bench;
 mod clippy;
 mod doctor;
+mod explore;
 mod gdb;
 mod iso;
 mod lists;
@@ -37,6 +38,8 @@ enum Command {
     Run(RunOptions),
     /// Use a shell in a machine: on a terminal, or fed by a pipe.
     Shell(ShellOptions),
+    /// Boot the same machine under many seeds, until one fails.
+    Explore(ExploreOptions),
     /// Measure what the kernel's operations cost, in virtual and in wall time; takes some minutes.
     Bench(BenchOptions),
     /// Run a workload on a simulated machine of up to 4096 CPUs.
@@ -75,6 +78,33 @@ struct RunOptions {
     /// Which events are traced.
     #[arg(long, value_name = "LEVEL", default_value_t, value_enum, requires = "trace")]
     trace_level: Level,
+}
+
+/// Each seed makes another interleaving, and in virtual time the same one again. What is printed of a run that fails is
+/// its seed, the command that runs it again, and the hash of its trace, which that command prints too.
+#[derive(Debug, Args)]
+struct ExploreOptions {
+    /// How many seeds to try.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    seeds: u64,
+    /// The first one.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    from: u64,
+    /// Go on after a failure.
+    #[arg(long)]
+    keep_going: bool,
+    /// In wall time instead of virtual time: CPUs run at once, and a seed does not make the same run again.
+    #[arg(long, conflicts_with = "virtual_time")]
+    wall: bool,
+    #[command(flatten)]
+    machine: MachineOptions,
+}
+
+impl ExploreOptions {
+    /// The last seed to try.
+    fn last(&self) -> u64 {
+        self.from.saturating_add(self.seeds - 1)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -219,6 +249,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         }
         Some(Command::Run(options)) => run::run(&options),
         Some(Command::Shell(options)) => return shell::shell(&options),
+        Some(Command::Explore(options)) => explore::explore(&options),
         Some(Command::Bench(options)) => bench::bench(&options),
         Some(Command::Sim(options)) => sim::sim(&options),
         Some(Command::Timeline(options)) => timeline::timeline(&options),
@@ -255,5 +286,13 @@ mod tests {
         assert_eq!(options.machine.hz, Some(Tick::OneShot));
         assert_eq!(options.machine.program, ["hello", "--verbose"]);
         assert!(Cli::try_parse_from(["tine", "run", "--hz", "often"]).is_err());
+    }
+
+    #[test]
+    fn the_seeds_to_explore_are_counted_from_the_first() {
+        let cli = Cli::parse_from(["tine", "explore", "--from", "5", "--seeds", "3", "--", "hello"]);
+        let Some(Command::Explore(options)) = cli.command else { panic!("explore") };
+        assert_eq!((options.from, options.last()), (5, 7));
+        assert!(Cli::try_parse_from(["tine", "explore", "--seeds", "0"]).is_err());
     }
 }

@@ -3,7 +3,7 @@
 use super::{MachineOptions, RunOptions};
 use crate::machine::{Cause, Failure, Machine};
 use crate::report;
-use crate::trace::{is_raw, perfetto, remarks};
+use crate::trace::{hash, is_raw, perfetto, remarks};
 use crate::workspace::write_whole;
 use anyhow::{Context, Result, anyhow};
 use formats::trace::Trace;
@@ -91,6 +91,7 @@ fn write_trace(path: &Path, bytes: &[u8]) -> Result<()> {
     } else {
         write_whole(&path, &perfetto::encode(&trace))?;
     }
+    println!("\ntrace hash {:016x}", hash(bytes));
     remarks(&trace).iter().for_each(|remark| println!("{remark}"));
     Ok(())
 }

@@ -21,7 +21,7 @@ use crate::figures;
 use crate::host;
 use crate::record::{Ending, Host, Record, SCHEMA, Time, Versions};
 use crate::setup::qemu::{self, Qemu};
-use crate::trace::Level;
+use crate::trace::{self, Level};
 use crate::ui::Ui;
 use crate::workspace::Workspace;
 use accel::{Accelerator, Choice};
@@ -250,6 +250,13 @@ impl Machine {
         self
     }
 
+    /// Says nothing, as is the default.
+    pub fn quiet(mut self) -> Self {
+        self.ui = Ui::Quiet;
+        self.measure_host = false;
+        self
+    }
+
     /// Also measures what the host can run at once, which takes 0.1 s.
     pub fn measure_host(mut self) -> Self {
         self.measure_host = true;
@@ -317,7 +324,7 @@ impl Machine {
 }
 
 /// A machine that only has to be switched on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Prepared {
     pub plan: Plan,
     pub qemu: Qemu,
@@ -329,6 +336,12 @@ impl Prepared {
     /// QEMU's command but for the descriptors of its serial ports.
     pub fn command(&self) -> std::process::Command {
         command::command(&self.qemu, &self.plan, &self.guest, self.choice.accelerator)
+    }
+
+    /// The same with another seed.
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.plan.seed = seed;
+        self
     }
 
     fn announce(&self, ui: Ui) {
@@ -352,7 +365,8 @@ impl Prepared {
         }
     }
 
-    fn run(self, ui: Ui, measure_host: bool) -> Result<Outcome, Failure> {
+    /// Boots it and waits for its end, as [`Machine::run`].
+    pub(crate) fn run(self, ui: Ui, measure_host: bool) -> Result<Outcome, Failure> {
         let in_turn = self.choice.accelerator == Accelerator::TcgIcount;
         let cpus = self.plan.config.cpus as usize;
         let measure = || (measure_host && !in_turn).then(|| host::measure_parallelism(cpus));
@@ -452,6 +466,11 @@ impl Outcome {
     /// Whether the program exited with status 0, no check failed, and all resources came back.
     pub fn passed(&self) -> bool {
         self.record.problems().is_empty()
+    }
+
+    /// The number by which the trace is known again, if there is one.
+    pub fn trace_hash(&self) -> Option<u64> {
+        self.trace.as_deref().map(trace::hash)
     }
 
     /// Fails with everything that keeps the run from having passed.

@@ -38,6 +38,14 @@ impl fmt::Display for Level {
     }
 }
 
+/// A number by which the same trace is known again: FNV-1a of 64 bits (draft-eastlake-fnv, which has the
+/// values of the test).
+pub fn hash(bytes: &[u8]) -> u64 {
+    const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    bytes.iter().fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
+}
+
 /// The extension of files in the kernel's own format.
 const RAW: &str = "raw";
 

@@ -11,6 +11,13 @@ use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+#[test]
+fn the_hash_of_a_trace_is_the_one_that_everybody_computes() {
+    assert_eq!(super::hash(b""), 0xcbf2_9ce4_8422_2325);
+    assert_eq!(super::hash(b"a"), 0xaf63_dc4c_8601_ec8c);
+    assert_eq!(super::hash(b"foobar"), 0x8594_4171_f739_67e8);
+}
+
 /// A trace of so many CPUs with these events in this order, one in each microsecond.
 fn trace(cpus: usize, events: impl IntoIterator<Item = (u32, Event)>) -> Trace {
     let track = |cpu| Track { cpu, events: Vec::new(), lost: 0, complete_since: None };
