@@ -65,7 +65,7 @@ fn carry_out(machine: &mut Machine, op: &Op) -> Check {
         Op::Yield(cpu) => machine.give_way(cpu),
         Op::Wake(id, cpu) => machine.wake(id, cpu),
         Op::Policy(id, policy, cpu) => machine.set_policy(id, policy, cpu),
-        Op::Affinity(id, set, cpu) => machine.set_affinity(id, *set, cpu),
+        Op::Affinity(id, ref set, cpu) => machine.set_affinity(id, **set, cpu),
         Op::Offline(cpu) if machine.core.machine().is_online(cpu) => machine.offline(cpu, A),
         Op::Online(cpu) if !machine.core.machine().is_online(cpu) => machine.online(cpu, A),
         Op::Offline(_) | Op::Online(_) => Ok(()),
