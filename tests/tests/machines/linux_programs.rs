@@ -122,3 +122,36 @@ fn a_program_that_is_missing_is_refused_before_anything_starts() {
     let forgotten = said(machine().program("/bin/sh"));
     assert!(forgotten.contains("add `--with /bin/sh`"), "{forgotten}");
 }
+
+/// Copies of a program with bytes changed in its headers, where the kernel looks, in a directory.
+fn damaged_programs() -> PathBuf {
+    const COUNT: u64 = 150;
+    const HEADERS: usize = 64 + 13 * 56;
+    let directory = files().join("damaged");
+    fs::create_dir_all(&directory).expect("a directory");
+    let whole = fs::read("/bin/true").expect("the host has it");
+    let mut random = fastrand::Rng::with_seed(1);
+    for number in 0..COUNT {
+        let mut program = whole.clone();
+        for _ in 0..random.usize(1..6) {
+            let at = random.usize(4..HEADERS);
+            let values = [0, 1, 0x7f, 0x80, 0xff, random.u8(..)];
+            program[at] = values[random.usize(..values.len())];
+        }
+        if number % 10 == 0 {
+            program.truncate(random.usize(..whole.len()));
+        }
+        let path = directory.join(format!("{number}"));
+        fs::write(&path, program).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it can be made executable");
+    }
+    directory
+}
+
+#[test]
+fn damaged_programs_do_no_harm() {
+    let directory = damaged_programs();
+    let directory = directory.to_str().expect("a path");
+    let machine = machine().checked().with("/bin/true").with(directory).program("damaged_programs");
+    pass(&machine.args([directory]).timeout(Duration::from_secs(300)));
+}

@@ -3,6 +3,7 @@
 //! Everything goes to the same place in the guest that it has on the host, symbolic links included. [`Tree`] is what goes where;
 //! what a program needs besides itself, [`needs`] finds out.
 
+mod libraries;
 mod needs;
 mod packages;
 mod tree;
@@ -15,6 +16,9 @@ use needs::{Needs, Strictness};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// Symbolic links that merged directories have left behind.
+const TOP_LINKS: [&str; 3] = ["/sbin", "/lib", "/lib64"];
 
 /// What was taken, ready to be packed.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +40,10 @@ impl HostFiles {
         for wanted in wanted {
             let wanted = wanted.as_ref();
             files.take_one(wanted).with_context(|| format!("--with {wanted}"))?;
+        }
+        // Programs and scripts say `/sbin` and `/lib` for what is elsewhere.
+        for link in TOP_LINKS.map(Path::new).iter().filter(|link| link.is_symlink()) {
+            files.tree.insert_link(link)?;
         }
         Ok(files)
     }

@@ -44,6 +44,8 @@ fn a_program_is_where_its_name_says_although_bin_is_the_guests_own() {
     let files = HostFiles::take(["/bin/sh"]).expect("taken");
     assert_eq!(guest(&files, "/bin"), Some(Node::Directory(0o755)));
     assert!(resolves(&files, Path::new("/bin/sh")), "{:?}", files.tree);
+    let by_name = HostFiles::take(["cat"]).expect("taken");
+    assert!(resolves(&by_name, Path::new("/bin/cat")), "{:?}", by_name.tree);
 }
 
 #[test]
