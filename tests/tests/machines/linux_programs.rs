@@ -107,6 +107,13 @@ fn a_shell_runs_programs_pipelines_and_scripts() {
 }
 
 #[test]
+fn a_thousand_runs_of_true_leave_nothing_behind() {
+    let runs = "i=0; while [ $i -lt 1000 ]; do /bin/true || exit 1; i=$((i+1)); done";
+    let machine = machine().with("/bin/true").with("/bin/sh").program("/bin/sh").args(["-c", runs]);
+    pass(&machine.timeout(Duration::from_secs(300)));
+}
+
+#[test]
 fn a_program_of_the_host_can_be_the_first() {
     let machine = machine().with("/bin/sh").program("/bin/sh").args(["-c", "exit 42"]).timeout(LIMIT);
     let outcome = run(&machine);
