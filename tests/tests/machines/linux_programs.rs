@@ -3,7 +3,8 @@
 
 use formats::record::Exit;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::io::ErrorKind;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -104,6 +105,58 @@ fn a_shell_runs_programs_pipelines_and_scripts() {
     let tools = ["cat", "sort", "tr", "wc", "sed", "sleep"];
     let machine = tools.iter().fold(machine(), |machine, tool| machine.with(*tool));
     same(machine, &[&format!("{} first 12345", script.display())]);
+}
+
+/// Files for the script: see there.
+fn applet_data() -> PathBuf {
+    let directory = files().join("data");
+    fs::create_dir_all(directory.join("sub")).expect("a directory");
+    let contents = [
+        ("a.txt", "apple\nbanana\ncherry\n"),
+        ("b.txt", "apple\nblueberry\ncherry\n"),
+        ("p.txt", "root:x:0\nbin:x:1\n"),
+        ("u.txt", "a\na\nb\nb\nb\nc\n"),
+        ("sub/s.txt", "s\n"),
+    ];
+    for (name, content) in contents {
+        fs::write(directory.join(name), content).expect("a file");
+    }
+    link("a.txt".as_ref(), &directory.join("link"));
+    directory
+}
+
+/// Makes a symbolic link, unless an earlier run has.
+fn link(target: &Path, at: &Path) {
+    match symlink(target, at) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => panic!("{}: {error}", at.display()),
+        _ => {}
+    }
+}
+
+/// A directory with a link for each applet of the host's BusyBox; `None` if the host has none.
+fn applets() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let busybox = std::env::split_paths(&path).map(|it| it.join("busybox")).find(|it| it.is_file())?;
+    let directory = files().join("applets");
+    fs::create_dir_all(&directory).expect("a directory");
+    let names = Command::new(&busybox).arg("--list").output().expect("it can be started").stdout;
+    for name in String::from_utf8(names).expect("names are text").lines() {
+        link(&busybox, &directory.join(name));
+    }
+    Some(directory)
+}
+
+#[test]
+fn busybox_runs_a_script_of_seventy_applets() {
+    const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/programs/applets.sh");
+    let Some(applets) = applets() else {
+        eprintln!("not tested: the host has no busybox");
+        return;
+    };
+    let (applets, data) = (applets.display().to_string(), applet_data().display().to_string());
+    // The C library's `popen` wants that one.
+    let machine = machine().with(&applets).with(&data).with(SCRIPT).with("/bin/sh");
+    same(machine, &[&format!("{applets}/sh {SCRIPT} {applets} {data}")]);
 }
 
 #[test]

@@ -94,7 +94,8 @@ impl HostFiles {
 
     /// Where the guest has a program that was asked for, by its path or by its name.
     pub fn program(&self, name: &str) -> Option<&Path> {
-        let is_it = |path: &&PathBuf| path.ends_with(name) && (!name.contains('/') || name.starts_with('/'));
+        let whole = name.contains('/').then(|| std::path::absolute(name).ok()).flatten();
+        let is_it = |path: &&PathBuf| whole.as_ref().map_or(path.ends_with(name), |whole| *path == whole);
         self.programs.iter().find(is_it).map(PathBuf::as_path)
     }
 
