@@ -3,12 +3,13 @@
 use super::image::{self, Request};
 use super::{Current, ExitStatus, attention, exit_group};
 use crate::errno::Errno;
-use crate::{futex, trace};
+use crate::{cpus, futex, trace};
 use alloc::boxed::Box;
 use arch::user::UserContext;
 use core::sync::atomic::Ordering::Relaxed;
 use formats::ThreadId;
 use linux_raw_sys::general::SIGKILL;
+use sched::Policy;
 
 /// Runs another program instead. Returns only on error, or when the caller's next user instruction is the program's first, or
 /// when the caller ends and the process goes on in a thread that bears the process's number.
@@ -79,6 +80,16 @@ fn hand_over(current: &Current, registers: UserContext) {
         // There is nothing to go back to.
         Err(_) => exit_group(&task.process, ExitStatus::Killed { signal: SIGKILL as u8, core: false }),
     }
+}
+
+/// Starts the thread in which the process goes on, if the caller, which has ended but for this, has executed a program for it.
+pub(super) fn start_heir(current: &Current) {
+    let Some(heir) = current.heir.take() else { return };
+    // The caller has given back what it had reserved; if somebody else was faster, the heir competes as others do.
+    if matches!(heir.policy(), Policy::Deadline(_)) && cpus::set_policy(&heir, heir.policy()).is_err() {
+        let _ = cpus::set_policy(&heir, Policy::default());
+    }
+    cpus::start(&heir);
 }
 
 /// Waits until the caller is the only thread of its process.

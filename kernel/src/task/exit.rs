@@ -80,9 +80,7 @@ pub(super) fn finish(current: &Current) {
     }
     process.thread_ended.wake_all();
     drop(current.change_space(None));
-    if let Some(heir) = current.heir.take() {
-        cpus::start(&heir);
-    }
+    super::exec::start_heir(current);
 }
 
 /// Gives back what the process holds, then tells its parent.

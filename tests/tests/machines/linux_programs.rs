@@ -3,7 +3,8 @@
 
 use formats::record::Exit;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::io::ErrorKind;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -106,6 +107,65 @@ fn a_shell_runs_programs_pipelines_and_scripts() {
     same(machine, &[&format!("{} first 12345", script.display())]);
 }
 
+/// Files for the script: see there.
+fn applet_data() -> PathBuf {
+    let directory = files().join("data");
+    fs::create_dir_all(directory.join("sub")).expect("a directory");
+    let contents = [
+        ("a.txt", "apple\nbanana\ncherry\n"),
+        ("b.txt", "apple\nblueberry\ncherry\n"),
+        ("p.txt", "root:x:0\nbin:x:1\n"),
+        ("u.txt", "a\na\nb\nb\nb\nc\n"),
+        ("sub/s.txt", "s\n"),
+    ];
+    for (name, content) in contents {
+        fs::write(directory.join(name), content).expect("a file");
+    }
+    link("a.txt".as_ref(), &directory.join("link"));
+    directory
+}
+
+/// Makes a symbolic link, unless an earlier run has.
+fn link(target: &Path, at: &Path) {
+    match symlink(target, at) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => panic!("{}: {error}", at.display()),
+        _ => {}
+    }
+}
+
+/// A directory with a link for each applet of the host's BusyBox; `None` if the host has none.
+fn applets() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let busybox = std::env::split_paths(&path).map(|it| it.join("busybox")).find(|it| it.is_file())?;
+    let directory = files().join("applets");
+    fs::create_dir_all(&directory).expect("a directory");
+    let names = Command::new(&busybox).arg("--list").output().expect("it can be started").stdout;
+    for name in String::from_utf8(names).expect("names are text").lines() {
+        link(&busybox, &directory.join(name));
+    }
+    Some(directory)
+}
+
+#[test]
+fn busybox_runs_a_script_of_seventy_applets() {
+    const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/programs/applets.sh");
+    let Some(applets) = applets() else {
+        eprintln!("not tested: the host has no busybox");
+        return;
+    };
+    let (applets, data) = (applets.display().to_string(), applet_data().display().to_string());
+    // The C library's `popen` wants that one.
+    let machine = machine().with(&applets).with(&data).with(SCRIPT).with("/bin/sh");
+    same(machine, &[&format!("{applets}/sh {SCRIPT} {applets} {data}")]);
+}
+
+#[test]
+fn a_thousand_runs_of_true_leave_nothing_behind() {
+    let runs = "i=0; while [ $i -lt 1000 ]; do /bin/true || exit 1; i=$((i+1)); done";
+    let machine = machine().with("/bin/true").with("/bin/sh").program("/bin/sh").args(["-c", runs]);
+    pass(&machine.timeout(Duration::from_secs(300)));
+}
+
 #[test]
 fn a_program_of_the_host_can_be_the_first() {
     let machine = machine().with("/bin/sh").program("/bin/sh").args(["-c", "exit 42"]).timeout(LIMIT);
@@ -121,4 +181,37 @@ fn a_program_that_is_missing_is_refused_before_anything_starts() {
     assert!(missing.contains("this host has no program `no-such-program`"), "{missing}");
     let forgotten = said(machine().program("/bin/sh"));
     assert!(forgotten.contains("add `--with /bin/sh`"), "{forgotten}");
+}
+
+/// Copies of a program with bytes changed in its headers, where the kernel looks, in a directory.
+fn damaged_programs() -> PathBuf {
+    const COUNT: u64 = 150;
+    const HEADERS: usize = 64 + 13 * 56;
+    let directory = files().join("damaged");
+    fs::create_dir_all(&directory).expect("a directory");
+    let whole = fs::read("/bin/true").expect("the host has it");
+    let mut random = fastrand::Rng::with_seed(1);
+    for number in 0..COUNT {
+        let mut program = whole.clone();
+        for _ in 0..random.usize(1..6) {
+            let at = random.usize(4..HEADERS);
+            let values = [0, 1, 0x7f, 0x80, 0xff, random.u8(..)];
+            program[at] = values[random.usize(..values.len())];
+        }
+        if number % 10 == 0 {
+            program.truncate(random.usize(..whole.len()));
+        }
+        let path = directory.join(format!("{number}"));
+        fs::write(&path, program).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it can be made executable");
+    }
+    directory
+}
+
+#[test]
+fn damaged_programs_do_no_harm() {
+    let directory = damaged_programs();
+    let directory = directory.to_str().expect("a path");
+    let machine = machine().checked().with("/bin/true").with(directory).program("damaged_programs");
+    pass(&machine.args([directory]).timeout(Duration::from_secs(300)));
 }

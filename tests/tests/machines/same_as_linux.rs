@@ -52,8 +52,8 @@ const COMMANDS: [&str; 38] = [
 /// What `exec_test` executes.
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../userland/scripts");
 
-/// Programs whose output is figures, or which are used to run the others.
-const NOT_COMPARED: [&str; 3] = ["first_tick_migration", "micro_bench", "sequence"];
+/// Programs whose output is figures, or which run other programs.
+const NOT_COMPARED: [&str; 4] = ["damaged_programs", "first_tick_migration", "micro_bench", "sequence"];
 
 fn programs() -> BTreeMap<String, PathBuf> {
     machine().prepare().unwrap_or_else(|error| panic!("{error:#}")).guest.programs

@@ -3,6 +3,7 @@
 //! Everything goes to the same place in the guest that it has on the host, symbolic links included. [`Tree`] is what goes where;
 //! what a program needs besides itself, [`needs`] finds out.
 
+mod libraries;
 mod needs;
 mod packages;
 mod tree;
@@ -15,6 +16,9 @@ use needs::{Needs, Strictness};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// Symbolic links that merged directories have left behind.
+const TOP_LINKS: [&str; 3] = ["/sbin", "/lib", "/lib64"];
 
 /// What was taken, ready to be packed.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +40,10 @@ impl HostFiles {
         for wanted in wanted {
             let wanted = wanted.as_ref();
             files.take_one(wanted).with_context(|| format!("--with {wanted}"))?;
+        }
+        // Programs and scripts say `/sbin` and `/lib` for what is elsewhere.
+        for link in TOP_LINKS.map(Path::new).iter().filter(|link| link.is_symlink()) {
+            files.tree.insert_link(link)?;
         }
         Ok(files)
     }
@@ -87,7 +95,8 @@ impl HostFiles {
 
     /// Where the guest has a program that was asked for, by its path or by its name.
     pub fn program(&self, name: &str) -> Option<&Path> {
-        let is_it = |path: &&PathBuf| path.ends_with(name) && (!name.contains('/') || name.starts_with('/'));
+        let whole = name.contains('/').then(|| std::path::absolute(name).ok()).flatten();
+        let is_it = |path: &&PathBuf| whole.as_ref().map_or(path.ends_with(name), |whole| *path == whole);
         self.programs.iter().find(is_it).map(PathBuf::as_path)
     }
 

@@ -3,23 +3,16 @@
 //! Only headers are read; nothing of the host is executed.
 
 use super::find;
-use anyhow::{Context, Result, anyhow, bail};
-use elb::{Class, Elf, Machine};
-use elb_dl::{DependencyTree, DynamicLoader, Libc, glibc, musl};
-use std::collections::VecDeque;
-use std::ffi::OsString;
+use super::libraries::{Libraries, Linking};
+use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-const PAGE: u64 = 4096;
 /// How much of a script's first line counts, as on Linux.
 const FIRST_LINE: usize = 256;
 /// Where the dynamic linker finds out which directories have libraries; without it, it knows the usual ones.
 const LIBRARY_CACHE: &str = "/etc/ld.so.cache";
-/// What the linker of other distributions looks at besides.
-const MORE_DIRECTORIES: [&str; 2] = ["/lib64", "/usr/lib64"];
 
 /// What to do about needs that the host cannot meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,58 +69,10 @@ fn interpreters(line: &[u8]) -> Result<Needs> {
 
 /// The dynamic linker and all libraries, those of libraries included.
 fn libraries(program: &Path) -> Result<Needs> {
-    let Some(elf) = read(program)? else { return Ok(Needs::default()) };
-    let loader = loader(&elf)?;
-    let mut tree = DependencyTree::new();
-    let mut files = Vec::new();
-    let mut queue = VecDeque::from([program.to_owned()]);
-    while let Some(file) = queue.pop_front() {
-        let found = loader.resolve_dependencies(&file, &mut tree).map_err(|error| match error {
-            elb_dl::Error::FailedToResolve(library, by) => {
-                anyhow!(
-                    "{} needs the library {}, which is not there",
-                    by.display(),
-                    library.to_string_lossy()
-                )
-            }
-            error => error.into(),
-        })?;
-        files.extend(found.iter().cloned());
-        queue.extend(found);
-    }
+    let Some(linking) = Linking::read(program)? else { return Ok(Needs::default()) };
+    let mut files = Libraries::of(program, &linking)?.all(program, linking)?;
     if !files.is_empty() && Path::new(LIBRARY_CACHE).exists() {
         files.push(LIBRARY_CACHE.into());
     }
     Ok(Needs { files, ..Needs::default() })
-}
-
-/// What of an ELF file tells how it is linked.
-struct Linking {
-    interpreter: Option<PathBuf>,
-}
-
-/// `None` for object files and the like, which need nothing.
-fn read(program: &Path) -> Result<Option<Linking>> {
-    let mut file = File::open(program)?;
-    let elf = Elf::read_unchecked(&mut file, PAGE)?;
-    if elf.header.class != Class::Elf64 || elf.header.machine != Machine::X86_64 {
-        bail!("it is not for x86-64");
-    }
-    let interpreter = elf.read_interpreter(&mut file)?;
-    let interpreter = interpreter.map(|name| PathBuf::from(OsString::from_vec(name.into_bytes())));
-    Ok(elf.read_dynamic_table(&mut file)?.map(|_| Linking { interpreter }))
-}
-
-/// Looks for libraries as the program's own dynamic linker does.
-fn loader(linking: &Linking) -> Result<DynamicLoader> {
-    let name = linking.interpreter.as_deref().and_then(Path::file_name).unwrap_or_default();
-    let options = DynamicLoader::options();
-    let options = if name.to_string_lossy().starts_with("ld-musl") {
-        options.libc(Libc::Musl).search_dirs(musl::get_search_dirs("/", "x86_64")?)
-    } else {
-        let mut directories = glibc::get_search_dirs("/")?;
-        directories.extend(MORE_DIRECTORIES.map(PathBuf::from));
-        options.libc(Libc::Glibc).search_dirs(directories)
-    };
-    Ok(options.new_loader())
 }

@@ -36,7 +36,13 @@ fn a_dynamic_program_comes_with_its_linker_and_libraries_at_their_places() {
     let has_libc = files.tree.iter().any(|(path, _)| path.ends_with("libc.so.6"));
     assert!(has_libc, "{:?}", files.tree);
     assert_eq!(files.program(own.file_name().and_then(|name| name.to_str()).expect("a name")), Some(&*own));
-    assert!(files.program("sh").is_none());
+    let here = std::env::current_dir().expect("there is one");
+    let files = HostFiles::take(["./Cargo.toml"]).expect("taken");
+    for name in ["Cargo.toml", "./Cargo.toml", "src/../Cargo.toml"] {
+        let expected = (!name.contains("..")).then(|| here.join("Cargo.toml"));
+        assert_eq!(files.program(name).map(Path::to_owned), expected, "{name}");
+    }
+    assert!(files.program("sh").is_none() && files.program("/Cargo.toml").is_none());
 }
 
 #[test]
@@ -44,6 +50,8 @@ fn a_program_is_where_its_name_says_although_bin_is_the_guests_own() {
     let files = HostFiles::take(["/bin/sh"]).expect("taken");
     assert_eq!(guest(&files, "/bin"), Some(Node::Directory(0o755)));
     assert!(resolves(&files, Path::new("/bin/sh")), "{:?}", files.tree);
+    let by_name = HostFiles::take(["cat"]).expect("taken");
+    assert!(resolves(&by_name, Path::new("/bin/cat")), "{:?}", by_name.tree);
 }
 
 #[test]

@@ -76,13 +76,10 @@ impl Tree {
                 }
                 let is_guests = GUEST_DIRECTORIES.iter().any(|own| here == Path::new(own));
                 if is_guests {
+                    // What is in it gets a link of its own: see `put`.
                     self.0.entry(here.clone()).or_insert(Node::Directory(0o755));
-                    if let Some(next) = names.front() {
-                        let leads_to = at.join(&target).join(next);
-                        self.0.insert(here.join(next), Node::Symlink(leads_to));
-                    }
                 } else {
-                    self.0.insert(here.clone(), Node::Symlink(target.clone()));
+                    self.put(&here, Node::Symlink(target.clone()));
                     if names.is_empty() && !follow_last {
                         return Ok(here);
                     }
@@ -98,13 +95,25 @@ impl Tree {
             if metadata.is_dir() {
                 self.0.entry(here.clone()).or_insert(Node::Directory(mode));
             } else if metadata.is_file() {
-                self.0.insert(here.clone(), Node::File(here.clone(), mode));
+                self.put(&here, Node::File(here.clone(), mode));
             } else {
                 bail!("{} is neither a file nor a directory", here.display());
             }
             at = here;
         }
         Ok(at)
+    }
+
+    /// Enters a file or a link; also into the guest's own directory that leads here on the host.
+    fn put(&mut self, path: &Path, node: Node) {
+        self.0.insert(path.to_owned(), node);
+        for own in GUEST_DIRECTORIES.map(Path::new) {
+            let leads_here = own.is_symlink() && fs::canonicalize(own).ok().as_deref() == path.parent();
+            if let Some(name) = path.file_name().filter(|_| leads_here) {
+                self.0.entry(own.to_owned()).or_insert(Node::Directory(0o755));
+                self.0.insert(own.join(name), Node::Symlink(path.to_owned()));
+            }
+        }
     }
 }
 
