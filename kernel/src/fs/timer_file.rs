@@ -146,6 +146,10 @@ impl File for TimerFile {
         if state.count > 0 || is_due { Readiness::READABLE } else { Readiness::empty() }
     }
 
+    fn label(&self) -> &'static str {
+        "[timerfd]"
+    }
+
     fn queues<'f>(&'f self, each: &mut dyn FnMut(&'f WaitQueue)) {
         each(&self.queue);
     }

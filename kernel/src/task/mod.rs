@@ -22,7 +22,9 @@ pub use exec::exec;
 pub use exit::{ExitStatus, exit_group, exit_thread, forget_all, kill_all};
 pub use process::{Process, ProcessId};
 pub use step::set_steps;
-pub use table::{MAX_THREADS, all as all_processes, find as find_process, find_thread, live_threads};
+pub use table::{
+    MAX_THREADS, all as all_processes, find as find_process, find_thread, last_id, live_threads,
+};
 pub use wait::{WaitFor, WaitOptions, wait_for_child};
 
 use crate::futex::ThreadFutex;

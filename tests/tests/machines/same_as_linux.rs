@@ -8,7 +8,7 @@ use tests::{Require, Step, run, sequence, steps};
 use tine::{Machine, machine};
 
 /// What is compared. Programs print nothing that differs from run to run, unless they are told to be verbose.
-const COMMANDS: [&str; 30] = [
+const COMMANDS: [&str; 35] = [
     "hello",
     "hello Tine",
     "true_program",
@@ -31,6 +31,11 @@ const COMMANDS: [&str; 30] = [
     "signals_test",
     "clock_test",
     "poll_pipes",
+    "file_system",
+    "file_permissions",
+    "proc_files",
+    "unix_sockets",
+    "file_transfer",
     "event_polls",
     "event_files",
     "message_storm",

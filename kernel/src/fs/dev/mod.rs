@@ -1,6 +1,7 @@
 //! `/dev`: character devices.
 
 mod console;
+mod log;
 mod memory;
 pub mod random;
 mod results;
@@ -47,6 +48,7 @@ const NODES: &[Row] = &[
     ("full", DeviceId::new(1, 7), |metadata| Arc::new(memory::Full(metadata))),
     ("random", DeviceId::new(1, 8), |metadata| Arc::new(random::Random(metadata))),
     ("urandom", DeviceId::new(1, 9), |metadata| Arc::new(random::Random(metadata))),
+    ("kmsg", DeviceId::new(1, 11), |metadata| Arc::new(log::Log(metadata))),
     ("tty", DeviceId::new(5, 0), |metadata| Arc::new(console::Console(metadata))),
     ("console", CONSOLE, |metadata| Arc::new(console::Console(metadata))),
     ("results", DeviceId::new(240, 0), |metadata| Arc::new(results::Results::new(metadata))),
