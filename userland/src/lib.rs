@@ -11,6 +11,7 @@ pub mod children;
 pub mod cpus;
 pub mod fpu;
 pub mod memory;
+pub mod place;
 pub mod program;
 pub mod results;
 pub mod shared;

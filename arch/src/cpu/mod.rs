@@ -5,6 +5,8 @@
 #[cfg(target_os = "none")]
 mod control;
 #[cfg(target_os = "none")]
+pub mod describe;
+#[cfg(target_os = "none")]
 mod features;
 pub(crate) mod local;
 #[cfg(target_os = "none")]

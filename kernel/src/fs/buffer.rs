@@ -2,6 +2,7 @@
 
 use crate::errno::Errno;
 use crate::user;
+use alloc::vec::Vec;
 use linux_raw_sys::general::UIO_MAXIOV;
 use smallvec::{SmallVec, smallvec};
 use zerocopy::{FromBytes, IntoBytes};
@@ -26,13 +27,54 @@ pub struct UserBuffer {
     next: usize,
     remaining: usize,
     moved: usize,
+    /// Memory of the kernel in place of the user's.
+    own: Option<Vec<u8>>,
 }
 
 impl UserBuffer {
+    /// Memory of the kernel's own, for what goes from file to file.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn of_kernel(len: usize) -> Result<Self, Errno> {
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
+        bytes.resize(len, 0);
+        Ok(Self::of_kernel_bytes(bytes))
+    }
+
+    /// Bytes of the kernel, to be written somewhere.
+    pub fn of_kernel_bytes(bytes: Vec<u8>) -> Self {
+        Self { segments: SmallVec::new(), next: 0, remaining: bytes.len(), moved: 0, own: Some(bytes) }
+    }
+
+    /// What a read has put into memory of the kernel's own, to be written somewhere else.
+    pub fn into_filled(self) -> Self {
+        let mut bytes = self.own.unwrap_or_default();
+        bytes.truncate(self.moved);
+        Self::of_kernel_bytes(bytes)
+    }
+
+    /// The next `most` bytes of the kernel's own memory, which count as moved.
+    fn own_piece(&mut self, most: usize) -> Option<&mut [u8]> {
+        let own = self.own.as_mut()?;
+        let len = most.min(self.remaining);
+        let piece = &mut own[self.moved..self.moved + len];
+        self.moved += len;
+        self.remaining -= len;
+        Some(piece)
+    }
+
     /// `len` bytes at address `at`.
     pub fn new(at: u64, len: usize) -> Self {
         let len = len.min(MAX_TRANSFER);
-        Self { segments: smallvec![Segment { at, len: len as u64 }], next: 0, remaining: len, moved: 0 }
+        Self {
+            segments: smallvec![Segment { at, len: len as u64 }],
+            next: 0,
+            remaining: len,
+            moved: 0,
+            own: None,
+        }
     }
 
     /// What an array of `count` `struct iovec` at `at` says (man 2 readv).
@@ -52,7 +94,7 @@ impl UserBuffer {
             segment.len = segment.len.min((MAX_TRANSFER - total) as u64);
             total += segment.len as usize;
         }
-        Ok(Self { segments, next: 0, remaining: total, moved: 0 })
+        Ok(Self { segments, next: 0, remaining: total, moved: 0, own: None })
     }
 
     /// Bytes still to be moved.
@@ -62,21 +104,36 @@ impl UserBuffer {
 
     /// Copies as much of `bytes` to the user as fits and returns how much that was.
     pub fn fill(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
+        if let Some(piece) = self.own_piece(bytes.len()) {
+            piece.copy_from_slice(&bytes[..piece.len()]);
+            return Ok(piece.len());
+        }
         self.each_piece(bytes.len(), |at, from, len| user::write_bytes(at, &bytes[from..from + len]))
     }
 
     /// Writes up to `len` zeroes.
     pub fn fill_zeroes(&mut self, len: usize) -> Result<usize, Errno> {
+        if let Some(piece) = self.own_piece(len) {
+            piece.fill(0);
+            return Ok(piece.len());
+        }
         self.each_piece(len, |at, _, len| user::zero(at, len))
     }
 
     /// Copies up to `to.len()` bytes from the user and returns how many.
     pub fn drain(&mut self, to: &mut [u8]) -> Result<usize, Errno> {
+        if let Some(piece) = self.own_piece(to.len()) {
+            to[..piece.len()].copy_from_slice(piece);
+            return Ok(piece.len());
+        }
         self.each_piece(to.len(), |at, from, len| user::read_bytes(at, &mut to[from..from + len]))
     }
 
     /// Passes over up to `len` bytes without looking at them.
     pub fn skip(&mut self, len: usize) -> usize {
+        if let Some(piece) = self.own_piece(len) {
+            return piece.len();
+        }
         // Nothing is touched, so nothing can fail.
         self.each_piece(len, |_, _, _| Ok(())).unwrap_or(0)
     }

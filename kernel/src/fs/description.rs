@@ -2,12 +2,13 @@
 
 use super::epoll::Item;
 use super::file::Seeking;
+use super::locks::{self, Owner};
 use super::{Dentry, File, Kind, OpenDirectory, Opening, Request, UserBuffer};
 use crate::errno::Errno;
 use crate::lock::{Lock, rank};
 use crate::task::Current;
 use alloc::{string::String, sync::Arc, sync::Weak, vec::Vec};
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use linux_raw_sys::general::*;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
@@ -31,6 +32,8 @@ pub struct Description {
     /// The next byte to read or write, where seeking is possible. Held while the transfer lasts, so that several threads'
     /// transfers follow each other (man 2 read, POSIX.1-2017 2.9.7).
     offset: Lock<u64, { rank::DESCRIPTION }>,
+    /// Whether it has, or had, locks on the file.
+    has_locks: AtomicBool,
     /// The event polls that it is in.
     watched_by: Lock<Vec<Weak<Item>>, { rank::WATCHED }>,
 }
@@ -103,6 +106,7 @@ impl Description {
             dentry,
             flags: AtomicU32::new(flags),
             offset: Lock::new(0),
+            has_locks: AtomicBool::new(false),
             watched_by: Lock::new(Vec::new()),
         }))
     }
@@ -163,6 +167,11 @@ impl Description {
         self.watched_by.lock().retain(|other| !other.ptr_eq(item));
     }
 
+    /// It has got a lock, which is given up with it.
+    pub(super) fn note_locks(&self) {
+        self.has_locks.store(true, Relaxed);
+    }
+
     /// The pages to map (man 2 mmap); `None`: it cannot be mapped.
     pub fn object(&self) -> Option<Arc<mm::Object>> {
         self.file.object()
@@ -207,6 +216,15 @@ impl Description {
         drop(offset);
         self.file.settle(current);
         Ok(count)
+    }
+
+    /// As [`Self::write_at`], but at the end of the file, wherever `offset` is (`RWF_APPEND`).
+    pub fn append(&self, current: &Current, from: &mut UserBuffer) -> Result<usize, Errno> {
+        match (self.is_writable(), self.file.seeking()) {
+            (false, _) => Err(Errno::EBADF),
+            (_, Seeking::Impossible) => Err(Errno::ESPIPE),
+            _ => self.file.write(&Request { appends: true, ..self.request(current, 0) }, from),
+        }
     }
 
     /// Reads at `offset` and leaves the description's own offset alone (man 2 pread).
@@ -268,6 +286,11 @@ impl Description {
         Ok(*offset)
     }
 
+    /// The offset, in bytes; 0 while a transfer moves it, which may be the very one that asks.
+    pub fn position(&self) -> u64 {
+        self.offset.try_lock().map_or(0, |offset| *offset)
+    }
+
     /// Lists a directory from the offset on: `emit` gets each entry's offset of the next one, and says whether it took it.
     ///
     /// # Errors
@@ -287,6 +310,9 @@ impl Drop for Description {
     fn drop(&mut self) {
         for item in core::mem::take(self.watched_by.get_mut()).iter().filter_map(Weak::upgrade) {
             item.close(self);
+        }
+        if *self.has_locks.get_mut() {
+            locks::release_all(self, Owner::Description(core::ptr::from_ref(self).addr()));
         }
         LIVE.fetch_sub(1, Relaxed);
     }

@@ -92,6 +92,10 @@ impl File for EventCounter {
         readiness
     }
 
+    fn label(&self) -> &'static str {
+        "[eventfd]"
+    }
+
     fn queues<'f>(&'f self, each: &mut dyn FnMut(&'f WaitQueue)) {
         each(&self.changed);
     }

@@ -1,6 +1,6 @@
 //! What can be read, written and waited for through a descriptor.
 
-use super::{Credentials, Inode, Metadata, OpenDirectory, Pipe, Socket, UserBuffer};
+use super::{Credentials, Inode, Metadata, OpenDirectory, Pipe, UserBuffer};
 use crate::errno::Errno;
 use crate::task::Current;
 use crate::wait::WaitQueue;
@@ -136,15 +136,16 @@ pub trait File: core::any::Any + Send + Sync {
         None
     }
 
+    /// What `/proc/PID/fd` calls it, if it has neither a name nor a kind of its own.
+    fn label(&self) -> &'static str {
+        ""
+    }
+
     fn as_directory(&self) -> Option<&OpenDirectory> {
         None
     }
 
     fn as_pipe(&self) -> Option<&Pipe> {
-        None
-    }
-
-    fn as_socket(&self) -> Option<&Socket> {
         None
     }
 }

@@ -12,7 +12,7 @@ use crate::signal::{self, SigInfo, Signal};
 use crate::task::Current;
 use crate::user;
 use crate::wait::WaitQueue;
-use alloc::sync::Arc;
+use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use linux_raw_sys::ioctl::FIONREAD;
 use mm::PAGE;
@@ -59,17 +59,9 @@ impl State {
 }
 
 /// The end that is read.
-struct ReadEnd(Arc<Pipe>);
+pub(super) struct ReadEnd(Arc<Pipe>);
 /// The end that is written.
-struct WriteEnd(Arc<Pipe>);
-
-/// One or both ends of a pipe that has a name.
-pub struct NamedEnd {
-    reader: Option<ReadEnd>,
-    writer: Option<WriteEnd>,
-    /// How many writers had come when it was opened: without a new one, there is no hang-up to see.
-    writers_before: u64,
-}
+pub(super) struct WriteEnd(Arc<Pipe>);
 
 /// Makes a pipe: the end to read, and the end to write.
 pub fn pipe() -> Result<[Arc<dyn File>; 2], Errno> {
@@ -99,7 +91,7 @@ impl Pipe {
         }))
     }
 
-    fn read_end(self: &Arc<Self>) -> ReadEnd {
+    pub(super) fn read_end(self: &Arc<Self>) -> ReadEnd {
         let mut state = self.state.lock();
         state.readers += 1;
         state.readers_ever += 1;
@@ -107,7 +99,7 @@ impl Pipe {
         ReadEnd(self.clone())
     }
 
-    fn write_end(self: &Arc<Self>) -> WriteEnd {
+    pub(super) fn write_end(self: &Arc<Self>) -> WriteEnd {
         let mut state = self.state.lock();
         state.writers += 1;
         state.writers_ever += 1;
@@ -117,6 +109,12 @@ impl Pipe {
 
     pub fn has_reader(&self) -> bool {
         self.state.lock().readers > 0
+    }
+
+    /// How often the end that is read, and the end that is written, has been opened; and how many of those are open.
+    pub(super) fn ends(&self) -> [(u64, u32); 2] {
+        let state = self.state.lock();
+        [(state.readers_ever, state.readers), (state.writers_ever, state.writers)]
     }
 
     fn try_read(&self, to: &mut UserBuffer) -> Result<Attempt, Errno> {
@@ -154,7 +152,7 @@ impl Pipe {
         Ok(Attempt::Moved(count))
     }
 
-    fn read(&self, request: &Request<'_>, to: &mut UserBuffer) -> Result<usize, Errno> {
+    pub(super) fn read(&self, request: &Request<'_>, to: &mut UserBuffer) -> Result<usize, Errno> {
         if to.remaining() == 0 {
             return Ok(0);
         }
@@ -170,7 +168,7 @@ impl Pipe {
         }
     }
 
-    fn write(&self, request: &Request<'_>, from: &mut UserBuffer) -> Result<usize, Errno> {
+    pub(super) fn write(&self, request: &Request<'_>, from: &mut UserBuffer) -> Result<usize, Errno> {
         let needed = if from.remaining() <= PIPE_BUF { from.remaining() } else { 1 };
         let mut done = 0;
         while from.remaining() > 0 {
@@ -201,12 +199,32 @@ impl Pipe {
         Ok(done)
     }
 
-    fn metadata(&self) -> Metadata {
+    pub(super) fn metadata(&self) -> Metadata {
         self.metadata
     }
 
+    /// Copies of the first bytes, at most `most`, for `tee`; none when nobody will write any more.
+    ///
+    /// # Errors
+    /// `EAGAIN`, `RESTART`, `ENOMEM`.
+    pub fn peek(&self, current: &Current, most: usize, nonblocking: bool) -> Result<Vec<u8>, Errno> {
+        let ready = || self.state.lock().is_readable().then_some(());
+        if nonblocking {
+            ready().ok_or(Errno::EAGAIN)?;
+        } else {
+            self.readable.wait(current, None, ready).map_err(|_| Errno::RESTART)?;
+        }
+        let mut state = self.state.lock();
+        let mut bytes = Vec::new();
+        let len = most.min(state.ring.len());
+        bytes.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
+        bytes.resize(len, 0);
+        state.ring.peek(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// `FIONREAD`: how many bytes can be read.
-    fn ioctl(&self, command: u32, argument: u64) -> Result<u64, Errno> {
+    pub(super) fn ioctl(&self, command: u32, argument: u64) -> Result<u64, Errno> {
         match command {
             FIONREAD => {
                 let count = self.state.lock().ring.len();
@@ -237,6 +255,18 @@ impl Pipe {
         drop(state);
         self.writable.wake_all();
         Ok(capacity)
+    }
+}
+
+impl ReadEnd {
+    pub(super) fn pipe(&self) -> &Arc<Pipe> {
+        &self.0
+    }
+}
+
+impl WriteEnd {
+    pub(super) fn pipe(&self) -> &Arc<Pipe> {
+        &self.0
     }
 }
 
@@ -311,82 +341,5 @@ impl Drop for WriteEnd {
     fn drop(&mut self) {
         self.0.state.lock().writers -= 1;
         self.0.readable.wake_all();
-    }
-}
-
-impl NamedEnd {
-    pub fn new(pipe: Arc<Pipe>, reads: bool, writes: bool) -> Self {
-        let writers_before = pipe.state.lock().writers_ever;
-        let reader = reads.then(|| pipe.read_end());
-        let writer = writes.then(|| pipe.write_end());
-        Self { reader, writer, writers_before }
-    }
-
-    pub fn pipe(&self) -> &Arc<Pipe> {
-        match (&self.reader, &self.writer) {
-            (Some(ReadEnd(pipe)), _) | (None, Some(WriteEnd(pipe))) => pipe,
-            (None, None) => unreachable!("an end reads or writes"),
-        }
-    }
-
-    /// How many had opened the other end, without those who had closed it again.
-    pub fn others_before(&self) -> u64 {
-        let state = self.pipe().state.lock();
-        match self.reader {
-            Some(_) => state.writers_ever - u64::from(state.writers),
-            None => state.readers_ever - u64::from(state.readers),
-        }
-    }
-
-    /// Whether somebody has, or has had since, the other end open.
-    pub fn has_met(&self, before: u64) -> bool {
-        let state = self.pipe().state.lock();
-        let ever = if self.reader.is_some() { state.writers_ever } else { state.readers_ever };
-        ever > before
-    }
-}
-
-impl File for NamedEnd {
-    fn metadata(&self) -> Metadata {
-        self.pipe().metadata
-    }
-
-    fn read(&self, request: &Request<'_>, to: &mut UserBuffer) -> Result<usize, Errno> {
-        self.pipe().read(request, to)
-    }
-
-    fn write(&self, request: &Request<'_>, from: &mut UserBuffer) -> Result<usize, Errno> {
-        self.pipe().write(request, from)
-    }
-
-    fn readiness(&self) -> Readiness {
-        let mut readiness = Readiness::empty();
-        if let Some(reader) = &self.reader {
-            readiness |= reader.readiness();
-            if reader.0.state.lock().writers_ever == self.writers_before {
-                readiness.remove(Readiness::HANG_UP);
-            }
-        }
-        if let Some(writer) = &self.writer {
-            readiness |= writer.readiness();
-        }
-        readiness
-    }
-
-    fn queues<'f>(&'f self, each: &mut dyn FnMut(&'f WaitQueue)) {
-        if let Some(reader) = &self.reader {
-            reader.queues(each);
-        }
-        if let Some(writer) = &self.writer {
-            writer.queues(each);
-        }
-    }
-
-    fn ioctl(&self, _: &Current, command: u32, argument: u64) -> Result<u64, Errno> {
-        self.pipe().ioctl(command, argument)
-    }
-
-    fn as_pipe(&self) -> Option<&Pipe> {
-        Some(self.pipe())
     }
 }

@@ -19,6 +19,10 @@ impl File for ProcessFile {
         if self.0.has_ended() { Readiness::READABLE } else { Readiness::empty() }
     }
 
+    fn label(&self) -> &'static str {
+        "[pidfd]"
+    }
+
     fn queues<'f>(&'f self, each: &mut dyn FnMut(&'f WaitQueue)) {
         each(&self.0.thread_ended);
     }

@@ -83,6 +83,19 @@ impl Ring {
         Ok(done)
     }
 
+    /// Copies the first bytes, as many as there are and as fit. They stay. Returns how many.
+    pub fn peek(&mut self, to: &mut [u8]) -> Result<usize, Errno> {
+        let wanted = to.len().min(self.len);
+        let mut done = 0;
+        while done < wanted {
+            let at = (self.start + done) % self.capacity();
+            let len = (PAGE - at % PAGE).min(wanted - done);
+            page(&mut self.pages[at / PAGE])?.read(at % PAGE, &mut to[done..done + len]);
+            done += len;
+        }
+        Ok(done)
+    }
+
     /// Moves the bytes to a ring of `pages` pages.
     ///
     /// # Errors

@@ -87,6 +87,10 @@ impl File for SignalFile {
         if is_pending { Readiness::READABLE } else { Readiness::empty() }
     }
 
+    fn label(&self) -> &'static str {
+        "[signalfd]"
+    }
+
     fn queues<'f>(&'f self, each: &mut dyn FnMut(&'f WaitQueue)) {
         each(&ARRIVED);
     }

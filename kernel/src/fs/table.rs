@@ -1,5 +1,6 @@
 //! A process's file descriptors.
 
+use super::locks::{self, Owner};
 use super::{Description, dev};
 use crate::errno::Errno;
 use crate::lock::{Lock, rank};
@@ -149,7 +150,8 @@ impl FileTable {
         let closed = slots.set(at, Slot { description, close_on_exec });
         drop(slots);
         // The old description, if this was its last use, goes outside of the lock.
-        closed.map(drop)
+        self.closed(closed?);
+        Ok(())
     }
 
     pub fn is_close_on_exec(&self, descriptor: i32) -> Result<bool, Errno> {
@@ -170,7 +172,9 @@ impl FileTable {
     pub fn close(&self, descriptor: i32) -> Result<(), Errno> {
         let closed = self.slots.lock().take(index(descriptor)?);
         // Dropped here, after the lock.
-        closed.map(drop).ok_or(Errno::EBADF)
+        let is_open = closed.is_some();
+        self.closed(closed);
+        if is_open { Ok(()) } else { Err(Errno::EBADF) }
     }
 
     /// Closes all descriptors in `range`.
@@ -205,12 +209,35 @@ impl FileTable {
                 at = next + 1;
                 slots.take(next)
             };
-            drop(closed);
+            self.closed(closed);
         }
+    }
+
+    /// A number no longer refers to what it did: the process's record locks on that file go (man 2 fcntl).
+    fn closed(&self, slot: Option<Slot>) {
+        if let Some(slot) = slot {
+            locks::release_all(&slot.description, Owner::Table(core::ptr::from_ref(self).addr()));
+        }
+    }
+
+    /// The numbers in use.
+    pub fn numbers(&self) -> Vec<i32> {
+        let slots = self.slots.lock();
+        let used = slots.slots.iter().enumerate().filter(|(_, slot)| slot.is_some());
+        used.map(|(at, _)| at as i32).collect()
     }
 
     /// How many numbers the table has room for now (`FDSize` of `/proc/PID/status`).
     pub fn size(&self) -> usize {
         self.slots.lock().slots.len()
+    }
+}
+
+impl Drop for FileTable {
+    fn drop(&mut self) {
+        let slots = core::mem::take(&mut self.slots.get_mut().slots);
+        for slot in slots {
+            self.closed(slot);
+        }
     }
 }

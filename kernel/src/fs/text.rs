@@ -29,7 +29,10 @@ pub struct Text<G> {
 impl<G> Text<G> {
     /// A file that can only be read.
     pub fn new(number: u64, file_system: DeviceId, generate: G) -> Self {
-        let metadata = Metadata::new(Kind::Regular, 0o444, number, file_system);
+        Self::with_metadata(Metadata::new(Kind::Regular, 0o444, number, file_system), generate)
+    }
+
+    pub fn with_metadata(metadata: Metadata, generate: G) -> Self {
         Self { metadata, generate, accept: None, settle: None }
     }
 

@@ -154,6 +154,10 @@ impl File for TimerFile {
         }
     }
 
+    fn label(&self) -> &'static str {
+        "[timerfd]"
+    }
+
     fn queues<'f>(&'f self, each: &mut dyn FnMut(&'f WaitQueue)) {
         each(&self.queue);
     }

@@ -32,7 +32,7 @@ pub use frame::{MIN_STACK, sigreturn};
 pub use info::SigInfo;
 pub use mask::{is_deliverable, set_mask, thread_ends, with_mask};
 pub use number::{DefaultAction, SigSet, Signal};
-pub use record::{fields, has_pending, take};
+pub use record::{fields, has_pending, is_stopped, masks, take};
 pub use send::{force, parent_ignores_child, send_child_ended, send_to_process, send_to_thread};
 pub use settings::{action, altstack, pending_and_blocked, set_action, set_altstack};
 pub use state::{ProcessSignals, ThreadSignals};

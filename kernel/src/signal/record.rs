@@ -1,7 +1,7 @@
 //! What `signalfd` shows of a signal, and taking one for it.
 
-use super::{SigInfo, SigSet, Signal, state};
-use crate::task::Task;
+use super::{Disposition, SigInfo, SigSet, Signal, state};
+use crate::task::{Process, Task};
 use linux_raw_sys::general as linux;
 
 /// Takes a pending signal of `wanted` that the calling thread would have delivered.
@@ -59,4 +59,36 @@ impl SigInfo {
     pub fn payload(&self, from: usize, len: usize) -> &[u8] {
         &self.payload[from..from + len]
     }
+}
+
+/// A thread's signals, as `/proc/PID/status` shows them.
+#[derive(Clone, Copy, Default)]
+pub struct Masks {
+    pub own_pending: SigSet,
+    /// Sent to the process as a whole.
+    pub pending: SigSet,
+    pub blocked: SigSet,
+    pub ignored: SigSet,
+    pub caught: SigSet,
+}
+
+pub fn masks(task: &Task) -> Masks {
+    let process = &task.process.signals;
+    let with = |wanted: fn(&Disposition) -> bool| {
+        let all = (1..=u32::from(Signal::MAX)).filter_map(|number| Signal::new(number).ok());
+        let those = all.filter(|signal| wanted(&process.actions.get(*signal).disposition()));
+        those.fold(SigSet::EMPTY, SigSet::with)
+    };
+    Masks {
+        own_pending: task.signals.pending.set(),
+        pending: process.pending.set(),
+        blocked: task.signals.blocked(),
+        ignored: with(|disposition| *disposition == Disposition::Ignore),
+        caught: with(|disposition| !matches!(disposition, Disposition::Ignore | Disposition::Default)),
+    }
+}
+
+/// Whether the process has been stopped by a signal.
+pub fn is_stopped(process: &Process) -> bool {
+    process.signals.stop_state.is_stopped()
 }

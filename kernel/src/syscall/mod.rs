@@ -26,6 +26,7 @@ mod usage;
 pub use unknown::counts as unknown_counts;
 
 use self::credentials::Which::{Group, User};
+use self::files::AttributeOf;
 use crate::errno::Errno;
 use crate::futex;
 use crate::rseq;
@@ -120,8 +121,8 @@ fn call(current: &Current, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
         __NR_alarm => timers::alarm(current, a as u32),
         __NR_setitimer => timers::setitimer(current, a as i32, b, c),
         __NR_getpid => identity::getpid(current),
-        __NR_sendto => files::sendto(current, a as i32, b, c as usize, d as u32, e),
-        __NR_recvfrom => files::recvfrom(current, a as i32, b, c as usize, d as u32, f),
+        __NR_sendto => files::sendto(current, a as i32, (b, c as usize), d as u32, (e, f as u32)),
+        __NR_recvfrom => files::recvfrom(current, a as i32, (b, c as usize), d as u32, (e, f)),
         __NR_shutdown => files::shutdown(current, a as i32, b as u32),
         __NR_socketpair => files::socketpair(current, a as u32, b as u32, c as u32, d),
         __NR_clone => process::clone(current, a, b, c, d, e),
@@ -294,6 +295,44 @@ fn call(current: &Current, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
         __NR_mknodat => files::mknodat(current, a as i32, b, c as u32, d as u32),
         __NR_memfd_create => files::memfd_create(current, a, b as u32),
         __NR_fallocate => files::fallocate(current, a as i32, b as u32, c as i64, d as i64),
+        __NR_socket => files::socket(current, a as u32, b as u32, c as u32),
+        __NR_bind => files::bind(current, a as i32, b, c as u32),
+        __NR_listen => files::listen(current, a as i32, b as i32),
+        __NR_accept => files::accept(current, a as i32, b, c),
+        __NR_accept4 => files::accept4(current, a as i32, b, c, d as u32),
+        __NR_connect => files::connect(current, a as i32, b, c as u32),
+        __NR_getsockname => files::getsockname(current, a as i32, b, c),
+        __NR_getpeername => files::getpeername(current, a as i32, b, c),
+        __NR_getsockopt => files::getsockopt(current, a as i32, b as u32, c as u32, d, e),
+        __NR_setsockopt => files::setsockopt(current, a as i32, b as u32, c as u32, d, e as u32),
+        __NR_sendmsg => files::sendmsg(current, a as i32, b, c as u32),
+        __NR_recvmsg => files::recvmsg(current, a as i32, b, c as u32),
+        __NR_sendmmsg => files::sendmmsg(current, a as i32, b, c as u32, d as u32),
+        __NR_recvmmsg => files::recvmmsg(current, a as i32, b, c as u32, d as u32, e),
+        __NR_flock => files::flock(current, a as i32, b as u32),
+        __NR_sendfile => files::sendfile(current, a as i32, b as i32, c, d as usize),
+        __NR_copy_file_range => {
+            files::copy_file_range(current, (a as i32, b), (c as i32, d), e as usize, f as u32)
+        }
+        __NR_splice => files::splice(current, (a as i32, b), (c as i32, d), e as usize, f as u32),
+        __NR_tee => files::tee(current, a as i32, b as i32, c as usize, d as u32),
+        __NR_vmsplice => files::vmsplice(current, a as i32, b, c as usize, d as u32),
+        __NR_preadv2 => files::preadv2(current, a as i32, (b, c as usize), d as i64, f as u32),
+        __NR_pwritev2 => files::pwritev2(current, a as i32, (b, c as usize), d as i64, f as u32),
+        __NR_fadvise64 => files::fadvise64(current, a as i32, c as i64, d as u32),
+        __NR_readahead => files::readahead(current, a as i32),
+        __NR_sync_file_range => files::sync_file_range(current, a as i32, b as i64, c as i64, d as u32),
+        __NR_getxattr | __NR_removexattr => files::no_attribute(current, AttributeOf::Path(a), b),
+        __NR_lgetxattr | __NR_lremovexattr => files::no_attribute(current, AttributeOf::Link(a), b),
+        __NR_fgetxattr | __NR_fremovexattr => {
+            files::no_attribute(current, AttributeOf::Descriptor(a as i32), b)
+        }
+        __NR_setxattr => files::set_attribute(current, AttributeOf::Path(a), b),
+        __NR_lsetxattr => files::set_attribute(current, AttributeOf::Link(a), b),
+        __NR_fsetxattr => files::set_attribute(current, AttributeOf::Descriptor(a as i32), b),
+        __NR_listxattr => files::list_attributes(current, AttributeOf::Path(a)),
+        __NR_llistxattr => files::list_attributes(current, AttributeOf::Link(a)),
+        __NR_flistxattr => files::list_attributes(current, AttributeOf::Descriptor(a as i32)),
         _ => unknown::call(number.into()),
     }
 }

@@ -26,7 +26,9 @@ pub use image::{ArgumentSpace, Request as ExecRequest, Strings};
 pub use jobs::{Jobs, is_orphaned, members as group_members, signal_group};
 pub use process::{Process, ProcessId};
 pub use step::set_steps;
-pub use table::{MAX_THREADS, all as all_processes, find as find_process, find_thread, live_threads};
+pub use table::{
+    MAX_THREADS, all as all_processes, find as find_process, find_thread, last_id, live_threads,
+};
 pub use usage::Usage;
 pub use wait::{WaitFor, WaitOptions, wait_for_child};
 

@@ -30,6 +30,11 @@ pub(super) fn next_id() -> u32 {
     NEXT_ID.fetch_add(1, Relaxed)
 }
 
+/// The last number that was given.
+pub fn last_id() -> u32 {
+    NEXT_ID.load(Relaxed) - 1
+}
+
 /// A living thread's place in their number, from before it is made until its last memory is given back.
 pub(super) struct Admission(());
 

@@ -8,7 +8,7 @@ use tests::{Require, Step, run, sequence, steps};
 use tine::{Machine, machine};
 
 /// What is compared. Programs print nothing that differs from run to run, unless they are told to be verbose.
-const COMMANDS: [&str; 38] = [
+const COMMANDS: [&str; 43] = [
     "hello",
     "hello Tine",
     "true_program",
@@ -35,6 +35,11 @@ const COMMANDS: [&str; 38] = [
     "rseq_test",
     "sysv_ipc",
     "poll_pipes",
+    "file_system",
+    "file_permissions",
+    "proc_files",
+    "unix_sockets",
+    "file_transfer",
     "event_polls",
     "event_files",
     "message_storm",

@@ -1,5 +1,6 @@
 //! `/dev`: character devices.
 
+mod log;
 mod memory;
 pub mod random;
 mod results;
@@ -49,6 +50,7 @@ const NODES: &[Row] = &[
     ("full", DeviceId::new(1, 7), |metadata| Arc::new(memory::Full(metadata))),
     ("random", DeviceId::new(1, 8), |metadata| Arc::new(random::Random(metadata))),
     ("urandom", DeviceId::new(1, 9), |metadata| Arc::new(random::Random(metadata))),
+    ("kmsg", DeviceId::new(1, 11), |metadata| Arc::new(log::Log(metadata))),
     ("tty", DeviceId::new(5, 0), |metadata| Arc::new(Controlling::new(metadata))),
     ("console", CONSOLE, |metadata| Arc::new(Terminal::new(metadata, serial::tty(), true))),
     ("ttyS0", serial::DEVICE, |metadata| Arc::new(Terminal::new(metadata, serial::tty(), false))),

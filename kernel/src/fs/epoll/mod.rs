@@ -216,6 +216,10 @@ impl File for Epoll {
         if self.has_ready() { Readiness::READABLE } else { Readiness::empty() }
     }
 
+    fn label(&self) -> &'static str {
+        "[eventpoll]"
+    }
+
     fn queues<'f>(&'f self, each: &mut dyn FnMut(&'f WaitQueue)) {
         each(&self.queue);
     }

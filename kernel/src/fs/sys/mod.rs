@@ -1,6 +1,8 @@
 //! `/sys`: of Linux's, what tells of CPUs and changes which of them take part
 //! (`Documentation/ABI/testing/sysfs-devices-system-cpu`).
 
+mod topology;
+
 use super::directory::{Builder, Directory};
 use super::text::{Generate, Text};
 use super::{DeviceId, Kind, Metadata};
@@ -41,6 +43,7 @@ pub fn directory() -> Arc<Directory> {
             one.insert("online", Arc::new(online_file(cpu, next())));
         }
     }
+    topology::add(&mut root, &mut next);
     root.build()
 }
 
@@ -74,4 +77,20 @@ pub fn list(set: &CpuSet) -> Vec<u8> {
     };
     let words: Vec<String> = ranges.iter().map(shown).collect();
     format!("{}\n", words.join(",")).into_bytes()
+}
+
+/// The set as hexadecimal digits, in groups of 32 bits.
+pub fn mask(set: &CpuSet) -> String {
+    let highest = hotplug::possible().iter().map(|cpu| cpu.0).max().unwrap_or(0);
+    let word = |at: u32| {
+        (0..32).filter(|bit| set.contains(CpuId(at * 32 + bit))).fold(0_u32, |word, bit| word | 1 << bit)
+    };
+    let words: Vec<String> = (0..=highest / 32).rev().map(|at| format!("{:08x}", word(at))).collect();
+    let text = words.join(",");
+    if highest >= 32 {
+        return text;
+    }
+    // As on Linux, one group has as many digits as there are CPUs.
+    let digits = (highest as usize / 4) + 1;
+    String::from(&text[8 - digits..])
 }

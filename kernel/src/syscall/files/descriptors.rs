@@ -1,6 +1,6 @@
 //! Descriptors: closing, duplicating, and their and the descriptions' flags.
 
-use super::{description, memory_file};
+use super::{description, locks, memory_file};
 use crate::errno::Errno;
 use crate::fs::MAX_DESCRIPTORS;
 use crate::task::Current;
@@ -72,6 +72,9 @@ pub fn fcntl(current: &Current, descriptor: i32, command: u32, argument: u64) ->
     let description = files.get(descriptor)?;
     if description.is_path_only() && !PATH_COMMANDS.contains(&command) {
         return Err(Errno::EBADF);
+    }
+    if locks::is_record_command(command) {
+        return locks::record(current, &files, &description, command, argument);
     }
     let pipe = || description.file().as_pipe().ok_or(Errno::EBADF);
     match command {

@@ -1,10 +1,13 @@
 //! System calls on files. What files are is [`crate::fs`]; here are the manual's functions, flags and structures.
 
+mod advice;
 mod anonymous;
 mod attributes;
+mod copy;
 mod descriptors;
 mod directories;
 mod epoll;
+mod locks;
 mod memory_file;
 mod names;
 mod open;
@@ -12,18 +15,27 @@ mod pipe;
 mod poll;
 mod select;
 mod socket;
+mod socket_address;
+mod socket_messages;
+mod socket_options;
 mod stat;
 mod transfer;
 
+pub use advice::{
+    Target as AttributeOf, fadvise64, list_attributes, no_attribute, readahead, set_attribute,
+    sync_file_range,
+};
 pub use anonymous::{
     pidfd_open, pidfd_send_signal, signalfd, signalfd4, timerfd_create, timerfd_gettime, timerfd_settime,
 };
 pub use attributes::{
     chmod, chown, fchmod, fchmodat, fchmodat2, fchown, fchownat, futimesat, lchown, utime, utimensat, utimes,
 };
+pub use copy::{copy_file_range, sendfile, splice, tee, vmsplice};
 pub use descriptors::{close, close_range, dup, dup2, dup3, fcntl, ioctl};
 pub use directories::{chdir, fchdir, getcwd, getdents64, umask};
 pub use epoll::{epoll_create, epoll_create1, epoll_ctl, epoll_pwait, epoll_pwait2, epoll_wait};
+pub use locks::flock;
 pub use memory_file::memfd_create;
 pub use names::{
     link, linkat, mkdir, mkdirat, mknod, mknodat, rename, renameat, renameat2, rmdir, symlink, symlinkat,
@@ -33,14 +45,18 @@ pub use open::{creat, open, openat};
 pub use pipe::{eventfd, eventfd2, pipe, pipe2};
 pub use poll::{poll, ppoll};
 pub use select::{pselect6, select};
-pub use socket::{recvfrom, sendto, shutdown, socketpair};
+pub use socket::{
+    accept, accept4, bind, connect, getpeername, getsockname, listen, shutdown, socket, socketpair,
+};
+pub use socket_messages::{recvfrom, recvmmsg, recvmsg, sendmmsg, sendmsg, sendto};
+pub use socket_options::{getsockopt, setsockopt};
 pub use stat::{
     access, faccessat, faccessat2, fstat, fstatfs, lstat, newfstatat, readlink, readlinkat, stat, statfs,
     statx,
 };
 pub use transfer::{
-    fallocate, fsync, ftruncate, lseek, pread64, preadv, pwrite64, pwritev, read, readv, sync, truncate,
-    write, writev,
+    fallocate, fsync, ftruncate, lseek, pread64, preadv, preadv2, pwrite64, pwritev, pwritev2, read, readv,
+    sync, truncate, write, writev,
 };
 
 use crate::errno::Errno;

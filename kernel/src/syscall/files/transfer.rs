@@ -80,6 +80,45 @@ fn write_from_at(
     Ok(description(current, descriptor)?.write_at(current, position(offset)?, &mut from)? as u64)
 }
 
+/// `preadv2` and `pwritev2`: at `offset`, or with -1 at the description's own.
+pub fn preadv2(
+    current: &Current,
+    descriptor: i32,
+    (vectors, count): (u64, usize),
+    offset: i64,
+    flags: u32,
+) -> Result<u64, Errno> {
+    check_flags(flags & !RWF_APPEND)?;
+    match offset {
+        -1 => readv(current, descriptor, vectors, count),
+        _ => preadv(current, descriptor, vectors, count, offset),
+    }
+}
+
+pub fn pwritev2(
+    current: &Current,
+    descriptor: i32,
+    (vectors, count): (u64, usize),
+    offset: i64,
+    flags: u32,
+) -> Result<u64, Errno> {
+    check_flags(flags)?;
+    if flags & RWF_APPEND != 0 {
+        let mut from = UserBuffer::from_vectors(vectors, count)?;
+        return Ok(description(current, descriptor)?.append(current, &mut from)? as u64);
+    }
+    match offset {
+        -1 => writev(current, descriptor, vectors, count),
+        _ => pwritev(current, descriptor, vectors, count, offset),
+    }
+}
+
+/// All is in memory and written at once, so that most flags ask for what is so anyway.
+fn check_flags(flags: u32) -> Result<(), Errno> {
+    const KNOWN: u32 = RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_APPEND;
+    if flags & !KNOWN == 0 { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
+}
+
 pub fn lseek(current: &Current, descriptor: i32, distance: i64, whence: u32) -> Result<u64, Errno> {
     description(current, descriptor)?.seek(distance, whence)
 }
