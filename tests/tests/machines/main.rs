@@ -14,5 +14,6 @@ mod policies;
 mod policy_faults;
 mod same_as_linux;
 mod starvation;
+mod time_of_day;
 mod topology;
 mod traced;
