@@ -248,7 +248,7 @@ pub fn madvise(current: &Current, address: u64, length: u64, advice: u32) -> Res
         }
         linux::MADV_POPULATE_READ => populate_for(current, start, bytes, Access::READ)?,
         linux::MADV_POPULATE_WRITE => populate_for(current, start, bytes, Access::WRITE)?,
-        linux::MADV_REMOVE => space.wipe(start, bytes).map_err(errno_of_mapped)?,
+        linux::MADV_REMOVE => space.wipe(start, bytes).map_err(errno)?,
         linux::MADV_DONTFORK => space.set_on_fork(start, bytes, OnFork::Skip).map_err(errno_of_mapped)?,
         linux::MADV_WIPEONFORK => space.set_on_fork(start, bytes, OnFork::Wipe).map_err(errno)?,
         linux::MADV_DOFORK | linux::MADV_KEEPONFORK => {

@@ -16,6 +16,7 @@ mod process;
 mod process_memory;
 mod scheduling;
 mod sessions;
+mod sharing;
 mod signals;
 mod system;
 pub mod time;
@@ -215,6 +216,8 @@ fn call(current: &Current, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
         __NR_ioprio_get => scheduling::ioprio_get(current, a as u32, b as i32),
         __NR_adjtimex => time::adjtimex(current, a),
         __NR_clock_adjtime => time::clock_adjtime(current, a as i32, b),
+        __NR_unshare => sharing::unshare(current, a as u32),
+        __NR_setns => sharing::setns(current, a as i32),
         __NR_set_tid_address => system::set_tid_address(current, a),
         __NR_timer_create => timers::timer_create(current, a as i32, b, c),
         __NR_timer_settime => timers::timer_settime(current, a as i32, b as u32, c, d),

@@ -1,5 +1,6 @@
 //! Tests against simulated memory: the same code, with a buffer of the host for physical memory.
 
+mod advice;
 pub mod cpu;
 mod frames;
 mod heap;

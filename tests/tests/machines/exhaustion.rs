@@ -23,6 +23,11 @@ fn a_memory_hog_is_refused_or_killed() {
 }
 
 #[test]
+fn the_largest_process_is_killed_whoever_asks_for_the_last_page() {
+    pass(&machine().memory_mib(192).timeout(Duration::from_secs(300)).program("oom_choice"));
+}
+
+#[test]
 fn a_fork_bomb_is_refused_or_killed() {
     survives("fork_bomb --limit 100000 --pages 64");
 }

@@ -18,5 +18,6 @@ mod policy_faults;
 mod replayed;
 mod same_as_linux;
 mod starvation;
+mod time_of_day;
 mod topology;
 mod traced;

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
             ("the clock of another process can be read and slept on", clock_of_a_child),
             ("the clock of a thread is its own", clock_of_a_thread),
             ("clocks that only tell the time are not for sleeping", clocks_to_sleep_on),
+            ("I/O priorities are kept, and nobody is told that clocks are right", small_calls),
             ("what uses up its processor time is told so, and killed", cpu_limit),
             ("the usage of a process grows by what it does", usage),
             ("the usage of children counts when they have been waited for", usage_of_children),
@@ -432,6 +433,36 @@ fn clocks_to_sleep_on() -> Outcome {
     }
     ensure!(sleep(libc::CLOCK_THREAD_CPUTIME_ID) == libc::EINVAL, "the thread's own time");
     ensure!(sleep(4_444) == libc::EINVAL, "no clock");
+    Ok(())
+}
+
+fn small_calls() -> Outcome {
+    const PROCESS: i32 = 1;
+    // SAFETY: no memory is involved.
+    let get =
+        |which: i32, who: i32| Errno::result(unsafe { libc::syscall(libc::SYS_ioprio_get, which, who) });
+    // SAFETY: no memory is involved.
+    let set =
+        |priority: i32| Errno::result(unsafe { libc::syscall(libc::SYS_ioprio_set, PROCESS, 0, priority) });
+    ensure!(get(PROCESS, 0) == Ok(0), "an I/O priority that was never set: {:?}", get(PROCESS, 0));
+    set(2 << 13 | 5)?;
+    ensure!(get(PROCESS, 0) == Ok(2 << 13 | 5), "it was set to {:?}", get(PROCESS, 0));
+    ensure!(set(7 << 13) == Err(Errno::EINVAL), "class 7");
+    ensure!(get(9, 0) == Err(Errno::EINVAL), "of what there is not");
+    ensure!(get(PROCESS, NOBODY) == Err(Errno::ESRCH), "of nobody");
+    // SAFETY: all zeroes are a `timex` that asks; the call writes it.
+    let (state, tick) = unsafe {
+        let mut found: libc::timex = zeroed();
+        (libc::adjtimex(&raw mut found), found.tick)
+    };
+    ensure!((0..=5).contains(&state) && tick == 10_000, "adjtimex: {state}, a tick of {tick} us");
+    // SAFETY: no memory is involved.
+    unsafe {
+        ensure!(libc::unshare(0) == 0, "unshare nothing: {}", Errno::last());
+        ensure!(libc::unshare(libc::CLONE_FILES) == 0, "unshare files: {}", Errno::last());
+        ensure!(libc::unshare(1) == -1 && Errno::last() == Errno::EINVAL, "unshare what there is not");
+        ensure!(libc::setns(-1, 0) == -1 && Errno::last() == Errno::EBADF, "setns of nothing");
+    }
     Ok(())
 }
 
