@@ -8,7 +8,7 @@ use tests::{Require, Step, run, sequence, steps};
 use tine::{Machine, machine};
 
 /// What is compared. Programs print nothing that differs from run to run, unless they are told to be verbose.
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 30] = [
     "hello",
     "hello Tine",
     "true_program",
@@ -19,6 +19,8 @@ const COMMANDS: [&str; 28] = [
     "file_calls",
     "file_paths",
     "wait_semantics",
+    "job_control",
+    "terminals",
     "tlb_shootdown",
     "fpu_migration",
     "affinity_test",

@@ -125,7 +125,8 @@ fn a_shell_on_a_terminal_edits_lines_and_controls_jobs() {
 
 #[test]
 fn a_shell_that_is_fed_by_a_pipe_writes_what_a_program_would_and_exits_with_its_status() {
-    let output = fed_with("nproc\necho two words | wc -w\n[ -t 0 ] || [ -t 1 ] || echo no terminal\nexit 7\n");
+    let output =
+        fed_with("nproc\necho two words | wc -w\n[ -t 0 ] || [ -t 1 ] || echo no terminal\nexit 7\n");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "4\n2\nno terminal\n");
     assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
 }
