@@ -8,7 +8,7 @@ use tests::{Require, Step, run, sequence, steps};
 use tine::{Machine, machine};
 
 /// What is compared. Programs print nothing that differs from run to run, unless they are told to be verbose.
-const COMMANDS: [&str; 30] = [
+const COMMANDS: [&str; 31] = [
     "hello",
     "hello Tine",
     "true_program",
@@ -31,6 +31,7 @@ const COMMANDS: [&str; 30] = [
     "spawn_programs",
     "threads_and_futexes",
     "signals_test",
+    "fault_signals",
     "clock_test",
     "poll_pipes",
     "message_storm",

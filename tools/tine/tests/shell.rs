@@ -30,6 +30,19 @@ fn expect(session: &mut PtySession, what: &str) -> String {
     session.exp_string(what).unwrap_or_else(|error| panic!("{what:?} does not come: {error}"))
 }
 
+/// A host's shell on a terminal of 33 lines and 99 columns that runs `tine shell` with `options`, and says afterwards with
+/// which status it ended and whether the terminal is as before.
+fn in_a_script(options: &str) -> PtySession {
+    let script = format!(
+        "stty rows 33 cols 99; before=$(stty -g); {} shell {options}; echo ended with $?; \
+         [ \"$(stty -g)\" = \"$before\" ] && echo all is restored",
+        env!("CARGO_BIN_EXE_tine")
+    );
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]);
+    spawn_command(command, Some(LIMIT)).expect("sh starts")
+}
+
 /// Types a line, and waits for it to be shown.
 #[track_caller]
 fn type_line(session: &mut PtySession, line: &str) {
@@ -121,6 +134,27 @@ fn a_shell_on_a_terminal_edits_lines_and_controls_jobs() {
 
     type_line(&mut session, "exit 5");
     assert!(matches!(session.process().wait(), Ok(WaitStatus::Exited(_, 5))), "the shell's status");
+}
+
+#[test]
+fn the_window_has_its_size_and_leaving_restores_the_terminal() {
+    let mut session = in_a_script("");
+    prompt(&mut session);
+    type_line(&mut session, "stty size");
+    expect(&mut session, "33 99");
+    prompt(&mut session);
+    type_line(&mut session, "sleep 1000");
+    session.send("\x01x").expect("typed");
+    session.flush().expect("sent");
+    expect(&mut session, "ended with 0");
+    expect(&mut session, "all is restored");
+}
+
+#[test]
+fn a_panic_of_the_guest_restores_the_terminal() {
+    let mut session = in_a_script("--append debug.fail=panic");
+    expect(&mut session, "ended with 1");
+    expect(&mut session, "all is restored");
 }
 
 #[test]

@@ -247,20 +247,35 @@ fn continue_discards_stops() -> Outcome {
 }
 
 fn sleep_goes_on() -> Outcome {
-    const TIME: Duration = Duration::from_millis(200);
-    let child = Child::start(|| {
-        let started = Instant::now();
+    const TIME: Duration = Duration::from_millis(300);
+    let nanosleep = || {
         let time = libc::timespec { tv_sec: 0, tv_nsec: TIME.as_nanos() as i64 };
         // SAFETY: the structure lives across the call.
-        let slept = unsafe { libc::nanosleep(&time, std::ptr::null_mut()) };
-        i32::from(slept != 0 || started.elapsed() < TIME)
-    })?;
-    for _ in 0..3 {
-        thread::sleep(Duration::from_millis(10));
-        child.signal(Signal::SIGSTOP)?;
-        child.signal(Signal::SIGCONT)?;
+        unsafe { libc::nanosleep(&time, std::ptr::null_mut()) }
+    };
+    // SAFETY: without descriptors, nothing is written.
+    let poll = || unsafe { libc::poll(std::ptr::null_mut(), 0, TIME.as_millis() as i32) };
+    let select = || {
+        let mut time = libc::timeval { tv_sec: 0, tv_usec: TIME.as_micros() as i64 };
+        let none = std::ptr::null_mut();
+        // SAFETY: as above; the structure lives across the call.
+        unsafe { libc::select(0, none, none, none, &mut time) }
+    };
+    let sleeps: [&dyn Fn() -> i32; 3] = [&nanosleep, &poll, &select];
+    for sleep in sleeps {
+        let child = Child::start(|| {
+            let started = Instant::now();
+            i32::from(sleep() != 0 || started.elapsed() < TIME)
+        })?;
+        // One that began anew after each stop would never end.
+        wait::until("the sleep ends", || {
+            thread::sleep(Duration::from_millis(20));
+            let _ = child.signal(Signal::SIGSTOP).and_then(|()| child.signal(Signal::SIGCONT));
+            child.has_ended().unwrap_or(true)
+        })?;
+        child.expect_exit(0)?;
     }
-    child.expect_exit(0)
+    Ok(())
 }
 
 fn setpgid_rules() -> Outcome {
