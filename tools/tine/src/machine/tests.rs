@@ -20,6 +20,7 @@ fn prepared(script: &str, qemu: &fake::Qemu) -> Prepared {
         program: "hello".into(),
         arguments: Vec::new(),
         trace: None,
+        input: None,
         changes: Vec::new(),
     };
     let none = PathBuf::from("/dev/null");
