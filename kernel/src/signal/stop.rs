@@ -159,18 +159,18 @@ pub(super) fn wait_while_stopped(current: &Current) {
     let signals: &ProcessSignals = &current.task.process.signals;
     if signals.stop_state.is_stopped() {
         let _registration = signals.continued.register(current);
-        current.task.signals.halted.store(true, SeqCst);
+        current.task.is_halted.store(true, SeqCst);
         note_halted(&current.task.process);
         // Killed or continued: the caller looks which.
         let _ = current.sleep_unless_killed(|| (!signals.stop_state.is_stopped()).then_some(()));
-        current.task.signals.halted.store(false, SeqCst);
+        current.task.is_halted.store(false, SeqCst);
     }
 }
 
 /// A thread has halted or ended: if none of a stopped process runs any more, its parent is told.
 fn note_halted(process: &Process) {
     let complete = process.signals.stop_state.is_stopped()
-        && process.threads.lock().iter().all(|task| task.signals.halted.load(SeqCst) || task.is_exiting());
+        && process.threads.lock().iter().all(|task| task.is_halted.load(SeqCst) || task.is_exiting());
     if complete && let Some(signal) = process.signals.stop_state.complete() {
         tell_parent(process, linux::CLD_STOPPED, signal);
     }

@@ -48,6 +48,8 @@ pub struct Task {
     /// What [`run`] must see to before the thread goes back to user mode: bits of [`attention`].
     attention: AtomicU32,
     exit_status: AtomicU8,
+    /// Whether it waits because its process is stopped.
+    pub is_halted: AtomicBool,
     pub futex: ThreadFutex,
     /// -20 to 19 (man 2 setpriority); kept while the thread has a policy that does not look at it.
     pub nice: AtomicI8,
@@ -98,6 +100,7 @@ impl Task {
             clear_child_tid: AtomicU64::new(0),
             attention: AtomicU32::new(0),
             exit_status: AtomicU8::new(0),
+            is_halted: AtomicBool::new(false),
             futex: ThreadFutex::new(),
             nice: AtomicI8::new(scheduling.nice),
             resets_policy_on_fork: AtomicBool::new(false),
