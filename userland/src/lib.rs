@@ -16,5 +16,6 @@ pub mod program;
 pub mod results;
 pub mod shared;
 pub mod signals;
+pub mod terminal;
 pub mod wait;
 pub mod work;

@@ -11,7 +11,7 @@ use crate::lock::{Lock, rank};
 use crate::timers::process::Timers;
 use crate::wait::WaitQueue;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use formats::Instant;
 
 /// What each thread has of its own.
@@ -19,8 +19,6 @@ pub struct ThreadSignals {
     blocked: AtomicU64,
     /// Blocked, but what `sigtimedwait` is waiting for at this moment.
     awaited: AtomicU64,
-    /// Whether the thread waits because its process is stopped.
-    pub(super) halted: AtomicBool,
     /// Sent to this thread alone.
     pub(super) pending: Pending,
     /// Touched by the thread itself only.
@@ -57,7 +55,6 @@ impl ThreadSignals {
         Self {
             blocked: AtomicU64::new(blocked.0),
             awaited: AtomicU64::new(0),
-            halted: AtomicBool::new(false),
             pending: Pending::new(),
             own: Lock::new(own),
         }

@@ -5,8 +5,9 @@
 //! stop when the last thread has halted, and of the end of one at once.
 
 use super::{ActionFlags, ProcessSignals, SigSet, Signal, send};
+use crate::lock::{Lock, rank};
 use crate::task::{Current, Process, attention};
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use linux_raw_sys::general as linux;
 
 /// How many processes are stopped, or about to be: the end of a process looks for orphaned stopped groups only if there
@@ -18,21 +19,24 @@ pub fn is_any_stopped() -> bool {
     STOPPED_PROCESSES.load(SeqCst) > 0
 }
 
-/// Whether a process is stopped, in the lowest bit of the first word, and above it how often it was continued; and what
-/// its parent has not yet asked for.
+/// Whether a process is stopped, in the lowest bit of the word, and above it how often it was continued; and what its
+/// parent has not yet asked for. The word is read without the lock and changes under it.
 pub(super) struct StopState {
     word: AtomicU64,
-    report: AtomicU32,
+    report: Lock<Report, { rank::SIGNAL }>,
 }
 
 const STOPPED: u64 = 1;
 const ONE_CONTINUE: u64 = 2;
 
-/// Reports: nothing, that it goes on again, or the number of the signal that stops it, with a mark once all threads have
-/// halted.
-const NOTHING: u32 = 0;
-const HALTED: u32 = 1 << 8;
-const CONTINUED: u32 = 1 << 9;
+/// What there is to tell the parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Report {
+    Nothing,
+    /// The signal has stopped it, but not all threads have halted.
+    Stopping(Signal),
+    Due(Change),
+}
 
 /// What a parent is told by `wait` of a child that lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +52,7 @@ pub(super) struct Moment(u64);
 
 impl StopState {
     pub const fn running() -> Self {
-        Self { word: AtomicU64::new(0), report: AtomicU32::new(NOTHING) }
+        Self { word: AtomicU64::new(0), report: Lock::new(Report::Nothing) }
     }
 
     pub fn is_stopped(&self) -> bool {
@@ -62,54 +66,61 @@ impl StopState {
 
     /// Stops because of `signal`, unless it is stopped already or was continued since `moment`.
     fn stop(&self, moment: Moment, signal: Signal) -> bool {
-        let stops = self.word.compare_exchange(moment.0, moment.0 | STOPPED, SeqCst, SeqCst).is_ok();
+        let mut report = self.report.lock();
+        let stops = self.word.load(SeqCst) == moment.0;
         if stops {
+            self.word.store(moment.0 | STOPPED, SeqCst);
             STOPPED_PROCESSES.fetch_add(1, SeqCst);
-            self.report.store(signal.number().into(), SeqCst);
+            *report = Report::Stopping(signal);
         }
         stops
     }
 
     /// All threads have halted. The signal to tell the parent of, the first time.
     fn complete(&self) -> Option<Signal> {
-        let signal = Signal::new(self.report.load(SeqCst)).ok()?;
-        let number = u32::from(signal.number());
-        self.report.compare_exchange(number, number | HALTED, SeqCst, SeqCst).is_ok().then_some(signal)
+        let mut report = self.report.lock();
+        let Report::Stopping(signal) = *report else { return None };
+        *report = Report::Due(Change::Stopped(signal));
+        Some(signal)
     }
 
     /// Continues. Says whether it was stopped.
     fn resume(&self) -> bool {
-        let next = |state: u64| (state & !STOPPED).wrapping_add(ONE_CONTINUE);
-        let was_stopped = self.word.update(SeqCst, SeqCst, next) & STOPPED != 0;
+        let mut report = self.report.lock();
+        let word = self.word.load(SeqCst);
+        self.word.store((word & !STOPPED).wrapping_add(ONE_CONTINUE), SeqCst);
+        let was_stopped = word & STOPPED != 0;
         if was_stopped {
             STOPPED_PROCESSES.fetch_sub(1, SeqCst);
-            self.report.store(CONTINUED, SeqCst);
+            *report = Report::Due(Change::Continued);
         }
         was_stopped
     }
 
     /// A process ends, stopped or not.
     fn end(&self) {
-        if self.word.update(SeqCst, SeqCst, |state| state & !STOPPED) & STOPPED != 0 {
-            STOPPED_PROCESSES.fetch_sub(1, SeqCst);
+        if self.is_stopped() {
+            let mut report = self.report.lock();
+            *report = Report::Nothing;
+            if self.word.fetch_and(!STOPPED, SeqCst) & STOPPED != 0 {
+                STOPPED_PROCESSES.fetch_sub(1, SeqCst);
+            }
         }
-        self.report.store(NOTHING, SeqCst);
     }
 }
 
 /// What the parent of `process` is to be told, if it is one of those changes that it asks for; with `take`, once.
 pub fn report(process: &Process, stops: bool, continues: bool, take: bool) -> Option<Change> {
-    let state = &process.signals.stop_state;
-    let word = state.report.load(SeqCst);
-    let change = match word {
-        CONTINUED => continues.then_some(Change::Continued),
-        word if word & HALTED != 0 => Signal::new(word & !HALTED).ok().filter(|_| stops).map(Change::Stopped),
-        _ => None,
-    }?;
-    if take && state.report.compare_exchange(word, NOTHING, SeqCst, SeqCst).is_err() {
-        return None;
+    let mut report = process.signals.stop_state.report.lock();
+    let Report::Due(change) = *report else { return None };
+    let is_wanted = match change {
+        Change::Stopped(_) => stops,
+        Change::Continued => continues,
+    };
+    if is_wanted && take {
+        *report = Report::Nothing;
     }
-    Some(change)
+    is_wanted.then_some(change)
 }
 
 /// What sending `signal` does besides making it pending: a stop takes back a continue that nobody has taken, and the
@@ -148,18 +159,18 @@ pub(super) fn wait_while_stopped(current: &Current) {
     let signals: &ProcessSignals = &current.task.process.signals;
     if signals.stop_state.is_stopped() {
         let _registration = signals.continued.register(current);
-        current.task.signals.halted.store(true, SeqCst);
+        current.task.is_halted.store(true, SeqCst);
         note_halted(&current.task.process);
         // Killed or continued: the caller looks which.
         let _ = current.sleep_unless_killed(|| (!signals.stop_state.is_stopped()).then_some(()));
-        current.task.signals.halted.store(false, SeqCst);
+        current.task.is_halted.store(false, SeqCst);
     }
 }
 
 /// A thread has halted or ended: if none of a stopped process runs any more, its parent is told.
 fn note_halted(process: &Process) {
     let complete = process.signals.stop_state.is_stopped()
-        && process.threads.lock().iter().all(|task| task.signals.halted.load(SeqCst) || task.is_exiting());
+        && process.threads.lock().iter().all(|task| task.is_halted.load(SeqCst) || task.is_exiting());
     if complete && let Some(signal) = process.signals.stop_state.complete() {
         tell_parent(process, linux::CLD_STOPPED, signal);
     }

@@ -106,7 +106,9 @@ pub fn kill(current: &Current, target: i32, number: u32) -> Result<u64, Errno> {
     let this = &current.task.process;
     match target {
         1.. => {
-            let process = task::find_process(target as u32).ok_or(Errno::ESRCH)?;
+            // As on Linux, the number of any of its threads stands for a process.
+            let of_thread = || Some(task::find_thread(ThreadId(target as u32))?.process.clone());
+            let process = task::find_process(target as u32).or_else(of_thread).ok_or(Errno::ESRCH)?;
             send(current, &process, signal)
         }
         0 => send_to_all(current, signal, in_group(this.group.load(Relaxed))),

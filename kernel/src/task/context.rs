@@ -129,6 +129,7 @@ impl Current {
 
     /// Gives up the CPU for `why` and returns when the thread runs again; at once when there is nothing better to run.
     pub fn schedule(&self, why: Leave) {
+        arch::sync::rank::assert_none_held();
         let off = interrupts::off();
         if let Some(switch) = cpus::reschedule(why) {
             self.user.borrow_mut().save();

@@ -113,9 +113,9 @@ fn end_other_threads(current: &Current) -> Result<(), Errno> {
             threads.len()
         };
         let fewer = || (process.threads.lock().len() < count).then_some(());
-        if process.thread_ended.wait(current, None, fewer).is_err() && current.task.is_exiting() {
-            return Err(Errno::EINTR);
-        }
+        // Another signal than SIGKILL waits until the program has been replaced.
+        let _registration = process.thread_ended.register(current);
+        current.sleep_unless_killed(fewer).map_err(|_| Errno::EINTR)?;
     }
 }
 

@@ -3,15 +3,14 @@
 use super::{Process, Task, table};
 use crate::lock::{Lock, rank};
 use crate::signal::{self, SigInfo, Signal};
-use crate::tty::Tty;
+use crate::tty::{Tty, serial};
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
 use formats::ThreadId;
 
 /// What a process needs for job control, and for learning of its parent's death.
 pub struct Jobs {
-    /// The controlling terminal of its session.
-    terminal: Lock<Option<Arc<Tty>>, { rank::PROCESS }>,
+    terminal: Lock<Terminal, { rank::PROCESS }>,
     /// It has executed a program since it was forked: its parent may no longer move it to another group.
     has_executed: AtomicBool,
     /// It was left behind by its parent and given to the first process, which is nobody's shell then.
@@ -21,16 +20,43 @@ pub struct Jobs {
     forked_by: AtomicU32,
 }
 
+/// The controlling terminal of a process's session. The console is not counted: all forks and exits would meet at its
+/// counter.
+#[derive(Clone)]
+enum Terminal {
+    None,
+    Console,
+    Pseudo(Arc<Tty>),
+}
+
+impl Terminal {
+    fn of(tty: Option<Arc<Tty>>) -> Self {
+        match tty {
+            None => Self::None,
+            Some(tty) if serial::is_console(&tty) => Self::Console,
+            Some(tty) => Self::Pseudo(tty),
+        }
+    }
+
+    fn tty(&self) -> Option<Arc<Tty>> {
+        match self {
+            Self::None => None,
+            Self::Console => Some(serial::tty()),
+            Self::Pseudo(tty) => Some(tty.clone()),
+        }
+    }
+}
+
 /// Whether any process ever wanted to know of its parent's death: only then is it worth looking for such children.
 static IS_DEATH_OF_INTEREST: AtomicBool = AtomicBool::new(false);
 
 impl Jobs {
     /// For the first process, which has no terminal yet.
     pub fn new() -> Self {
-        Self::of(None, ThreadId(0))
+        Self::of(Terminal::None, ThreadId(0))
     }
 
-    fn of(terminal: Option<Arc<Tty>>, forked_by: ThreadId) -> Self {
+    fn of(terminal: Terminal, forked_by: ThreadId) -> Self {
         Self {
             terminal: Lock::new(terminal),
             has_executed: AtomicBool::new(false),
@@ -42,7 +68,7 @@ impl Jobs {
 
     /// For a child of `parent`.
     pub fn for_child(parent: &Task) -> Self {
-        Self::of(parent.process.terminal(), parent.id)
+        Self::of(parent.process.jobs.terminal.lock().clone(), parent.id)
     }
 
     pub fn has_executed(&self) -> bool {
@@ -71,11 +97,11 @@ impl Jobs {
 impl Process {
     /// The controlling terminal.
     pub fn terminal(&self) -> Option<Arc<Tty>> {
-        self.jobs.terminal.lock().clone()
+        self.jobs.terminal.lock().tty()
     }
 
     pub fn set_terminal(&self, terminal: Option<Arc<Tty>>) {
-        let old = core::mem::replace(&mut *self.jobs.terminal.lock(), terminal);
+        let old = core::mem::replace(&mut *self.jobs.terminal.lock(), Terminal::of(terminal));
         drop(old);
     }
 
@@ -149,11 +175,11 @@ pub(super) fn leave_orphan(process: &Process, orphan: &Process) {
 
 /// The end of a session's leader: the terminal is free, and those in the foreground are told to hang up.
 pub(super) fn leave_session(process: &Process) {
-    let terminal = core::mem::take(&mut *process.jobs.terminal.lock());
-    if let Some(terminal) = terminal
-        && process.leads_session()
+    let terminal = core::mem::replace(&mut *process.jobs.terminal.lock(), Terminal::None);
+    if process.leads_session()
+        && let Some(tty) = terminal.tty()
     {
-        terminal.leave_session(process);
+        tty.leave_session(process);
     }
 }
 

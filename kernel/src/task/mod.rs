@@ -54,6 +54,8 @@ pub struct Task {
     /// What [`run`] must see to before the thread goes back to user mode: bits of [`attention`].
     attention: AtomicU32,
     exit_status: AtomicU8,
+    /// Whether it waits because its process is stopped.
+    pub is_halted: AtomicBool,
     pub futex: ThreadFutex,
     minor_faults: AtomicU64,
     pub rseq: Rseq,
@@ -110,6 +112,7 @@ impl Task {
             clear_child_tid: AtomicU64::new(0),
             attention: AtomicU32::new(0),
             exit_status: AtomicU8::new(0),
+            is_halted: AtomicBool::new(false),
             futex: ThreadFutex::new(),
             minor_faults: AtomicU64::new(0),
             rseq: Rseq::none(),

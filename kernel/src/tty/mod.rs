@@ -94,7 +94,7 @@ impl Tty {
             outgoing: VecDeque::new(),
             uses: 0,
             was_opened: false,
-            is_locked: false,
+            is_locked: port != Port::Serial,
             is_hung_up: false,
             is_mute: false,
         };

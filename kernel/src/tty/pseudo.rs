@@ -40,7 +40,6 @@ impl Inode for Multiplexer {
         }
         let number = (0..).find(|number| !all.contains_key(number)).unwrap_or(0);
         let tty = Tty::new(DeviceId::new(MAJOR, number), Port::Pseudo(number), Termios::COOKED);
-        tty.state.lock().is_locked = true;
         let tty = Arc::new(tty);
         all.insert(number, tty.clone());
         Ok(Arc::new(Master { metadata: self.0, tty, number }))

@@ -71,6 +71,10 @@ pub fn tty() -> Arc<Tty> {
     console().tty.clone()
 }
 
+pub fn is_console(tty: &Arc<Tty>) -> bool {
+    Arc::ptr_eq(tty, &console().tty)
+}
+
 pub fn input() -> Input {
     console().input
 }

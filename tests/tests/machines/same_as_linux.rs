@@ -8,11 +8,7 @@ use tests::{Require, Step, run, sequence, steps};
 use tine::{Machine, machine};
 
 /// What is compared. Programs print nothing that differs from run to run, unless they are told to be verbose.
-<<<<<<< HEAD
-const COMMANDS: [&str; 43] = [
-=======
-const COMMANDS: [&str; 33] = [
->>>>>>> memory
+const COMMANDS: [&str; 47] = [
     "hello",
     "hello Tine",
     "true_program",
@@ -23,6 +19,8 @@ const COMMANDS: [&str; 33] = [
     "file_calls",
     "file_paths",
     "wait_semantics",
+    "job_control",
+    "terminals",
     "tlb_shootdown",
     "fpu_migration",
     "affinity_test",
@@ -33,6 +31,7 @@ const COMMANDS: [&str; 33] = [
     "spawn_programs",
     "threads_and_futexes",
     "signals_test",
+    "fault_signals",
     "clock_test",
     "timers_test",
     "pi_futexes",

@@ -23,8 +23,19 @@ struct PollFd {
 
 /// `timeout` is in milliseconds; a negative one is for ever.
 pub fn poll(current: &Current, descriptors: u64, count: u32, timeout: i32) -> Result<u64, Errno> {
-    let deadline = u64::try_from(timeout).ok().map(|ms| TimeSpec::from_ns(ms * 1_000_000).to_deadline());
-    poll_until(current, descriptors, count, deadline.transpose()?)
+    // A poll that goes on after a signal without a handler ends when it should have ended at first.
+    let resumed = current.task.signals.take_deadline();
+    let deadline = match u64::try_from(timeout) {
+        Err(_) => None,
+        Ok(ms) => Some(resumed.map_or_else(|| TimeSpec::from_ns(ms * 1_000_000).to_deadline(), Ok)?),
+    };
+    let result = poll_until(current, descriptors, count, deadline);
+    if result == Err(Errno::RESTART_NO_HANDLER)
+        && let Some(deadline) = deadline
+    {
+        current.task.signals.note_deadline(deadline);
+    }
+    result
 }
 
 pub fn ppoll(
