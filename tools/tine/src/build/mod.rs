@@ -76,26 +76,26 @@ pub struct Guest {
 
 impl Guest {
     /// The same guest with files of the host besides its own.
-    pub fn with(self, workspace: &Workspace, host: &HostFiles) -> Result<Self> {
+    ///
+    /// # Errors
+    /// Also when they do not leave enough free of a machine with `memory_mib`: the archive stays in memory, and what of it is
+    /// mapped is there twice.
+    pub fn with(self, workspace: &Workspace, host: &HostFiles, memory_mib: u32) -> Result<Self> {
+        const SPARE_MIB: u64 = 64;
         if host.tree.is_empty() {
             return Ok(self);
         }
         let contents = Contents { kernel: &self.kernel, programs: &self.programs, host: &host.tree };
         let initramfs = initramfs::cached(&workspace.guest_target().join("with"), contents)?;
-        Ok(Self { initramfs, ..self })
-    }
-
-    /// Fails unless the archive, which stays in memory, leaves the greater part of it free.
-    pub fn check_memory(&self, memory_mib: u32) -> Result<()> {
-        let bytes = fs::metadata(&self.initramfs).map_or(0, |metadata| metadata.len());
-        let needed = (bytes >> 20) as u32 * 5 / 2;
+        let (own, all) = (fs::metadata(&self.initramfs)?.len() >> 20, fs::metadata(&initramfs)?.len() >> 20);
+        let needed = 2 * all - own + SPARE_MIB;
         ensure!(
-            needed <= memory_mib,
-            "the files for the guest make up {} MiB: give it more memory, for example `--memory {}`",
-            bytes >> 20,
+            needed <= u64::from(memory_mib),
+            "the files of the host make up {} MiB: give the machine more memory, for example `--memory {}`",
+            all - own,
             needed.next_power_of_two()
         );
-        Ok(())
+        Ok(Self { initramfs, ..self })
     }
 }
 

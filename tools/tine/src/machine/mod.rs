@@ -307,8 +307,7 @@ impl Machine {
                 build::programs::check(&self.program, known)?;
             }
         }
-        let guest = guest.with(&workspace, &host)?;
-        guest.check_memory(plan.config.memory_mib)?;
+        let guest = guest.with(&workspace, &host, plan.config.memory_mib)?;
         let config = &plan.config;
         let choice = accel::choose(config.accel, config.virtual_time, &qemu, &workspace.state()?)?;
         Ok(Prepared { plan, qemu, guest, choice })

@@ -42,7 +42,8 @@ impl HostFiles {
             files.take_one(wanted).with_context(|| format!("--with {wanted}"))?;
         }
         // Programs and scripts say `/sbin` and `/lib` for what is elsewhere.
-        for link in TOP_LINKS.map(Path::new).iter().filter(|link| link.is_symlink()) {
+        let links = TOP_LINKS.map(Path::new).into_iter().filter(|link| link.is_symlink());
+        for link in links.filter(|_| !files.programs.is_empty()) {
             files.tree.insert_link(link)?;
         }
         Ok(files)

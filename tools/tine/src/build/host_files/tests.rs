@@ -68,6 +68,11 @@ fn a_script_brings_its_interpreter_and_what_env_looks_for() {
 }
 
 #[test]
+fn without_a_wish_nothing_is_taken() {
+    assert!(HostFiles::take([] as [&str; 0]).expect("nothing is missing").tree.is_empty());
+}
+
+#[test]
 fn a_directory_comes_whole_with_its_links() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let root = fs::canonicalize(directory.path()).expect("it is there");
