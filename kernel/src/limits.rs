@@ -1,6 +1,7 @@
 //! Resource limits of processes (man 2 getrlimit).
 //!
-//! Inherited by children, kept by exec. Most are only kept and told: programs size their stacks and tables by them.
+//! Inherited by children, kept by exec. Those of processor time, address space, data and stack are held to; the others are only
+//! kept and told: programs size their tables by them.
 
 use crate::errno::Errno;
 use crate::fs::MAX_DESCRIPTORS;

@@ -82,10 +82,11 @@ impl Rseq {
 }
 
 impl Task {
-    /// The thread gets a CPU: it is to look at its sequence before it runs.
+    /// The thread gets a CPU: it is to look at its area before it runs, unless it has blocked, which no sequence does, and comes
+    /// back to the same CPU.
     #[inline]
-    pub fn note_rseq(&self) {
-        if self.rseq.is_registered() {
+    pub fn note_rseq(&self, preempted: bool) {
+        if self.rseq.is_registered() && (preempted || self.rseq.told.load(Relaxed) != arch::cpu::id().0) {
             self.mark(attention::RSEQ);
         }
     }
@@ -136,7 +137,7 @@ pub fn rseq(current: &Current, address: u64, length: u32, flags: u32, signature:
     rseq.signature.store(signature, Relaxed);
     rseq.told.store(UNKNOWN, Relaxed);
     rseq.address.store(address, Relaxed);
-    current.task.note_rseq();
+    current.task.note_rseq(true);
     Ok(0)
 }
 

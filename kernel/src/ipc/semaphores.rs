@@ -135,7 +135,7 @@ pub fn process_ends(process: ProcessId) {
         }
         for (semaphore, change) in state.semaphores.iter_mut().zip(undo) {
             if change != 0 {
-                semaphore.value = (semaphore.value + change).clamp(0, HIGHEST);
+                semaphore.value = semaphore.value.saturating_add(change).clamp(0, HIGHEST);
                 semaphore.process = process;
             }
         }
@@ -171,7 +171,8 @@ impl State {
             let count = self.semaphores.len();
             let undo = self.undo.entry(process).or_insert_with(|| vec![0; count]);
             for operation in operations.iter().filter(|operation| operation.flags & UNDO != 0) {
-                undo[usize::from(operation.semaphore)] -= i32::from(operation.change);
+                let undo = &mut undo[usize::from(operation.semaphore)];
+                *undo = undo.saturating_sub(operation.change.into());
             }
         }
         for operation in operations {

@@ -35,7 +35,8 @@ fn page_length(length: u64) -> Result<u64, Errno> {
 
 pub fn brk(current: &Current, end: u64) -> Result<u64, Errno> {
     let now = current.space().brk(0).as_u64();
-    if limit(current, end.saturating_sub(now).next_multiple_of(PAGE as u64), None, true).is_err() {
+    let more = page_length(end.saturating_sub(now));
+    if more.and_then(|bytes| limit(current, bytes, None, true)).is_err() {
         return Ok(now);
     }
     Ok(current.space().brk(end).as_u64())

@@ -53,7 +53,7 @@ struct TimerVal {
 impl TimerVal {
     fn of(setting: Setting) -> Self {
         // Less than a microsecond is not nothing.
-        let up = |ns: u64| TimeVal::from_ns(ns.next_multiple_of(1000));
+        let up = |ns: u64| TimeVal::from_ns(ns.saturating_add(999));
         Self { interval: up(setting.interval), next: up(setting.next) }
     }
 

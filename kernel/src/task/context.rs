@@ -99,7 +99,7 @@ impl Current {
         };
         current.begin_steps();
         let _off = interrupts::off();
-        current.enter();
+        current.enter(true);
         current
     }
 
@@ -136,7 +136,7 @@ impl Current {
             AddressSpace::switch(self.space.borrow().as_deref(), None);
             switch_stacks(switch);
             let dead = cpus::finish_switch();
-            self.enter();
+            self.enter(matches!(why, Leave::Preempt | Leave::Hold));
             drop(off);
             drop(dead);
         } else {
@@ -144,11 +144,11 @@ impl Current {
         }
     }
 
-    /// Makes this CPU the thread's own: memory and user state.
-    fn enter(&self) {
+    /// Makes this CPU the thread's own: memory and user state. `preempted`: it may have lost its last CPU at any instruction.
+    fn enter(&self, preempted: bool) {
         AddressSpace::switch(None, self.space.borrow().as_deref());
         self.user.borrow_mut().load();
-        self.task.note_rseq();
+        self.task.note_rseq(preempted);
         self.progressed.set(false);
         clock::start_tick();
         trace::sched(|| Event::Resume {
