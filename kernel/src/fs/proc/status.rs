@@ -4,7 +4,7 @@ use super::process::{About, TICK_NS};
 use crate::cpus;
 use crate::errno::Errno;
 use crate::signal;
-use alloc::{format, string::String, sync::Arc, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 use core::sync::atomic::Ordering::Relaxed;
 use formats::CpuSet;
 use linux_raw_sys::general as linux;
@@ -50,7 +50,6 @@ impl Memory {
 struct Summary {
     name: String,
     state: char,
-    threads: Vec<Arc<sched::Thread>>,
     /// Ticks of the clock since the start of the machine.
     started: u64,
     /// CPU time in nanoseconds.
@@ -93,8 +92,9 @@ impl Summary {
             linux::SCHED_FIFO | linux::SCHED_RR => -1 - i64::from(real_time),
             _ => 20 + nice,
         };
+        let name = process.identity.lock().name.clone();
         Self {
-            name: process.identity.lock().name.clone(),
+            name,
             state,
             started: thread.as_ref().map_or(0, |thread| thread.started_at().as_ticks()) / TICK_NS,
             ran: match &about.task {
@@ -106,7 +106,6 @@ impl Summary {
             real_time,
             policy: number,
             cpu: thread.as_ref().map_or(0, |thread| thread.cpu().0),
-            threads,
         }
     }
 }
@@ -286,6 +285,5 @@ pub fn sched(about: &About) -> Result<Vec<u8>, Errno> {
         ];
         text.extend(rows.iter().map(|(name, value)| format!("{name:45}:{value:>21}\n")));
     }
-    debug_assert!(summary.threads.len() <= threads.max(1));
     Ok(text.into_bytes())
 }

@@ -27,10 +27,10 @@ bitflags! {
 }
 
 /// The largest file: as far as an offset goes, in whole pages.
-const LARGEST: u64 = i64::MAX as u64 & !(PAGE as u64 - 1);
+pub(super) const LARGEST: u64 = i64::MAX as u64 & !(PAGE as u64 - 1);
 
 /// Bytes that the loader left in memory.
-struct Archive {
+pub(super) struct Archive {
     bytes: &'static [u8],
     /// What of them is still in the file: cutting it shorter loses the rest for good.
     valid: AtomicUsize,
@@ -52,10 +52,10 @@ impl Pager for Archive {
 }
 
 pub struct Content {
-    object: Arc<Object>,
-    archive: Option<Arc<Archive>>,
+    pub(super) object: Arc<Object>,
+    pub(super) archive: Option<Arc<Archive>>,
     /// Held while something is written or the length is set: appending finds the end where it is.
-    writing: Lock<(), { rank::CONTENT }>,
+    pub(super) writing: Lock<(), { rank::CONTENT }>,
     seals: AtomicU32,
 }
 
@@ -96,7 +96,7 @@ impl Content {
         Ok(())
     }
 
-    fn check(&self, forbidding: Seals) -> Result<(), Errno> {
+    pub(super) fn check(&self, forbidding: Seals) -> Result<(), Errno> {
         if self.seals().intersects(forbidding) { Err(Errno::EPERM) } else { Ok(()) }
     }
 
@@ -164,29 +164,44 @@ pub fn read(node: &Node, offset: u64, to: &mut UserBuffer) -> Result<usize, Errn
     Ok((at - offset.min(at)) as usize)
 }
 
-/// How far the process may write from `offset` on (`RLIMIT_FSIZE`, man 2 getrlimit).
-fn room(request: &Request<'_>, offset: u64) -> Result<usize, Errno> {
-    let limit = request.current.task.process.limits.lock().get(linux::RLIMIT_FSIZE)?.soft;
-    if offset >= limit {
-        let _ = signal::send_to_thread(&request.current.task, SigInfo::from_kernel(Signal::XFSZ));
-        return Err(Errno::EFBIG);
-    }
-    match LARGEST.saturating_sub(offset).min(limit - offset) {
-        0 => Err(Errno::EFBIG),
-        room => Ok(usize::try_from(room).unwrap_or(usize::MAX)),
-    }
-}
-
+/// Writes where the request says. Beyond what the process may write, SIGXFSZ says so (`RLIMIT_FSIZE`, man 2 getrlimit).
 pub fn write(node: &Node, request: &Request<'_>, from: &mut UserBuffer) -> Result<usize, Errno> {
     let content = node.content().ok_or(Errno::EINVAL)?;
     if from.remaining() == 0 {
         return Ok(0);
     }
+    // Before any lock of a file is taken: the process's own come first.
+    let process = &request.current.task.process;
+    let limit = process.limits.lock().get(linux::RLIMIT_FSIZE)?.soft;
+    let keeps_set_id = request.credentials().is_root();
+    let outcome = write_below(limit, node, content, request, from);
+    match outcome {
+        Ok(count) if count > 0 && !keeps_set_id => drop_set_id_bits(&mut node.metadata.lock()),
+        Err(Errno::EFBIG) if limit < LARGEST => {
+            // A standard signal can always be made pending.
+            let _ = signal::send_to_thread(&request.current.task, SigInfo::from_kernel(Signal::XFSZ));
+        }
+        _ => {}
+    }
+    outcome
+}
+
+fn write_below(
+    limit: u64,
+    node: &Node,
+    content: &Content,
+    request: &Request<'_>,
+    from: &mut UserBuffer,
+) -> Result<usize, Errno> {
     let _writing = content.writing.lock();
     content.check(Seals::WRITE | Seals::FUTURE_WRITE)?;
     let len = node.metadata.lock().len;
     let offset = if request.appends { len } else { request.offset };
-    let total = from.remaining().min(room(request, offset)?);
+    let room = LARGEST.min(limit).saturating_sub(offset);
+    if room == 0 {
+        return Err(Errno::EFBIG);
+    }
+    let total = from.remaining().min(usize::try_from(room).unwrap_or(usize::MAX));
     if offset + total as u64 > len {
         content.check(Seals::GROW)?;
     }
@@ -197,24 +212,22 @@ pub fn write(node: &Node, request: &Request<'_>, from: &mut UserBuffer) -> Resul
     }
     let outcome = fill(content, offset, total, from);
     let done = *outcome.as_ref().unwrap_or(&0);
-    let mut metadata = node.metadata.lock();
-    metadata.len = metadata.len.max(offset + done as u64);
+    let len = {
+        let mut metadata = node.metadata.lock();
+        metadata.len = metadata.len.max(offset + done as u64);
+        metadata.len
+    };
     if done > 0 {
-        let now = super::now();
-        metadata.times.modified = now;
-        metadata.times.changed = now;
-        drop_set_id_bits(&mut metadata, request);
+        node.touch();
     }
-    content.object.resize(metadata.len.div_ceil(PAGE as u64));
+    content.object.resize(len.div_ceil(PAGE as u64));
     outcome
 }
 
 /// Somebody else's write takes away the right to act as the owner (man 2 write).
-fn drop_set_id_bits(metadata: &mut Metadata, request: &Request<'_>) {
+fn drop_set_id_bits(metadata: &mut Metadata) {
     const SET_ID: u32 = 0o6000;
-    if metadata.permissions & SET_ID != 0 && !request.credentials().is_root() {
-        metadata.permissions &= !SET_ID;
-    }
+    metadata.permissions &= !SET_ID;
 }
 
 /// Copies up to `total` bytes into the pages from `offset` on.
@@ -278,7 +291,7 @@ pub fn truncate(node: &Node, len: u64) -> Result<(), Errno> {
     Ok(())
 }
 
-fn zero(page: &mm::Frame, range: core::ops::Range<usize>) {
+pub(super) fn zero(page: &mm::Frame, range: core::ops::Range<usize>) {
     const ZEROES: [u8; 512] = [0; 512];
     let mut at = range.start;
     while at < range.end {
@@ -286,75 +299,4 @@ fn zero(page: &mm::Frame, range: core::ops::Range<usize>) {
         page.write(at, &ZEROES[..len]);
         at += len;
     }
-}
-
-/// How `fallocate` changes a range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Allocation {
-    /// Room is made; the length grows if `extends`.
-    Reserve { extends: bool },
-    /// The range becomes zeroes, and gives its pages back.
-    Punch,
-    /// The range becomes zeroes.
-    Zero { extends: bool },
-}
-
-/// Makes room, or takes it back (man 2 fallocate).
-pub fn allocate(node: &Node, offset: u64, len: u64, how: Allocation) -> Result<(), Errno> {
-    let content = node.content().ok_or(Errno::ENODEV)?;
-    let end = offset.checked_add(len).filter(|end| *end <= LARGEST).ok_or(Errno::EFBIG)?;
-    let _writing = content.writing.lock();
-    let before = node.metadata.lock().len;
-    let extends = match how {
-        Allocation::Reserve { extends } | Allocation::Zero { extends } => extends,
-        Allocation::Punch => false,
-    };
-    if how != (Allocation::Reserve { extends }) {
-        content.check(Seals::WRITE | Seals::FUTURE_WRITE)?;
-    }
-    if extends && end > before {
-        content.check(Seals::GROW)?;
-    }
-    if how == (Allocation::Reserve { extends }) && len / PAGE as u64 > mm::frames::free() as u64 {
-        return Err(Errno::ENOSPC);
-    }
-    if how != (Allocation::Reserve { extends }) {
-        erase(content, offset, end.min(before))?;
-    }
-    if extends && end > before {
-        content.object.set_changed();
-        content.object.resize(end.div_ceil(PAGE as u64));
-        node.metadata.lock().len = end;
-    }
-    node.touch();
-    Ok(())
-}
-
-/// Makes a range of the content zeroes.
-fn erase(content: &Content, offset: u64, end: u64) -> Result<(), Errno> {
-    if offset >= end {
-        return Ok(());
-    }
-    content.object.set_changed();
-    let page_size = PAGE as u64;
-    let whole = offset.next_multiple_of(page_size)..end & !(page_size - 1);
-    if content.archive.is_none() && whole.start < whole.end {
-        content.object.discard(whole.start / page_size, whole.end / page_size);
-    }
-    let mut at = offset;
-    while at < end {
-        let next = (at & !(page_size - 1)) + page_size;
-        let stop = next.min(end);
-        let page = match content.archive {
-            // A page that is not there would be made from the archive.
-            Some(_) => Some(content.object.page(at / page_size).map_err(|_| Errno::ENOSPC)?),
-            None => content.object.peek(at / page_size),
-        };
-        if let Some(page) = page {
-            let within = (at % page_size) as usize;
-            zero(&page, within..within + (stop - at) as usize);
-        }
-        at = stop;
-    }
-    Ok(())
 }

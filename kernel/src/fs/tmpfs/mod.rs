@@ -4,6 +4,7 @@
 //! have their content in pages that can be mapped. When a run is over, [`reset`] makes the tree what it was at the start, so
 //! that what a program left behind is not mistaken for a leak.
 
+mod allocate;
 mod content;
 mod names;
 mod origin;
@@ -21,7 +22,8 @@ use crate::clock;
 use crate::errno::Errno;
 use crate::lock::{Lock, rank};
 use alloc::{string::String, sync::Arc, sync::Weak, vec::Vec};
-pub use content::{Allocation, Content, Seals, allocate};
+pub use allocate::{Allocation, allocate};
+pub use content::{Content, Seals};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use mm::Object;
 use names::Names;

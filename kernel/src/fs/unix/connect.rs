@@ -115,12 +115,13 @@ pub fn connect(endpoint: &Arc<Endpoint>, request: &Request<'_>, place: Option<&P
 
 fn try_connect(client: &Arc<Endpoint>, listener: &Arc<Endpoint>, sender: Sender) -> Result<Attempt, Errno> {
     let server = Endpoint::new(client.style);
+    let address = listener.address();
     {
         let mut state = server.state.lock();
         state.role = Role::Connected;
         state.peer = Arc::downgrade(client);
         state.peer_sender = Some(sender);
-        state.address = listener.address();
+        state.address = address;
     }
     // Before the other side can be accepted: its first message must find this one connected.
     {

@@ -108,8 +108,11 @@ fn send_message(
         // A stream's peer wakes this one; who sends datagrams waits at the receiver.
         let queue = if endpoint.style.connects() { &endpoint.writable } else { &target.writable };
         let deadline = options.send_timeout.map(|limit| arch::time::now() + limit);
-        let own = || endpoint.state.lock().no_more_out.then_some(()).or_else(has_room);
-        queue.wait(request.current, deadline, own).map_err(|woken| match woken {
+        let ready = || {
+            let is_shut = endpoint.state.lock().no_more_out;
+            if is_shut { Some(()) } else { has_room() }
+        };
+        queue.wait(request.current, deadline, ready).map_err(|woken| match woken {
             Woken::ByDeadline => Errno::EAGAIN,
             Woken::BySignal => Errno::RESTART,
         })?;
