@@ -76,7 +76,7 @@ impl<P: Platform> Core<P> {
         self.balance_if_due(here);
         let early = self.has_fault(Fault::ClockBeforeLock).then(|| self.platform.now());
         let mut queue = self.lock(here);
-        let now = self.settle_by(early, here, &mut queue);
+        let mut now = self.settle_by(early, here, &mut queue);
         queue.replenish(here, now, &self.machine);
         let current = queue.current();
         let idle = current.is_idle();
@@ -117,6 +117,7 @@ impl<P: Platform> Core<P> {
             drop(queue);
             self.pull_urgent(here, rank, now);
             queue = self.lock(here);
+            now = self.settle(here, &mut queue);
         }
         let gives_up = why == Leave::Yield && current_class(&queue) == Class::Deadline;
         if let Some(next) = self.next_of(here, &mut queue, competes, now) {

@@ -103,6 +103,8 @@ pub fn run(cpus: usize, programs: &'static [&'static [Action]], config: Config, 
         let accounted = stats.busy_ns + stats.idle_ns;
         let passed = machine.core.platform().now().as_ticks();
         assert!(accounted <= passed, "{cpu} accounted {accounted} ns of {passed} ns");
+        let slices = stats.slice_ns.sum();
+        assert!(slices <= stats.busy_ns, "{cpu} gave {slices} ns of slices in {} ns", stats.busy_ns);
     }
     assert_eq!(machine.core.machine().violations().present(now), None, "a violation outlives all threads");
 }

@@ -5,7 +5,7 @@ use tests::{Require, pass, sequence, steps};
 use tine::{Machine, machine};
 
 fn small_machine() -> Machine {
-    machine().memory_mib(96).timeout(Duration::from_secs(300))
+    machine().memory_mib(144).timeout(Duration::from_secs(300))
 }
 
 /// Runs `command` on a machine that is too small for it, then a program that needs little.
