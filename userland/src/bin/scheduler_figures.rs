@@ -4,6 +4,7 @@
 //! `/proc/tine` is Tine's. A check holds where its files are not there.
 
 use anyhow::{Context, ensure};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
