@@ -1,8 +1,8 @@
 //! The end of threads and processes.
 
-use super::{Current, Process, Task, attention, jobs, table};
-use crate::{cpus, futex, ipc, signal, user};
-use alloc::{sync::Arc, vec::Vec};
+use super::{Current, Process, attention, jobs, table};
+use crate::{cpus, futex, ipc, oom, signal, user};
+use alloc::sync::Arc;
 use core::sync::atomic::Ordering::*;
 use linux_raw_sys::general::{CLD_DUMPED, CLD_EXITED, CLD_KILLED, SIGKILL};
 
@@ -46,10 +46,7 @@ pub fn exit_thread(current: &Current, status: u8) {
 /// Ends all threads of a process. The first call decides the status.
 pub fn exit_group(process: &Process, status: ExitStatus) {
     process.ending.call_once(|| status);
-    let threads: Vec<Arc<Task>> = process.threads.lock().clone();
-    for task in threads {
-        task.demand_attention(attention::EXIT);
-    }
+    process.threads.lock().iter().for_each(|task| task.demand_attention(attention::EXIT));
 }
 
 /// What the last code of a thread does before it gives up its CPU for ever.
@@ -115,8 +112,10 @@ impl Process {
 
     /// Unmaps everything, unless somebody who shares the memory still uses it.
     fn release_space(&self, current: &Current) {
-        let space = self.space.lock().take();
-        drop((space, current.change_space(None)));
+        oom::while_giving_back(|| {
+            let space = self.space.lock().take();
+            drop((space, current.change_space(None)));
+        });
     }
 }
 

@@ -27,7 +27,8 @@ pub use jobs::{Jobs, is_orphaned, members as group_members, signal_group};
 pub use process::{Process, ProcessId};
 pub use step::set_steps;
 pub use table::{
-    MAX_THREADS, all as all_processes, find as find_process, find_thread, last_id, live_threads,
+    MAX_THREADS, all as all_processes, find as find_process, find_thread, iter as processes, last_id,
+    live_threads,
 };
 pub use usage::Usage;
 pub use wait::{WaitFor, WaitOptions, wait_for_child};

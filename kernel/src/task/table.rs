@@ -80,12 +80,23 @@ pub fn find(id: ProcessId) -> Option<Arc<Process>> {
     shard(id).lock().get(&id)?.upgrade()
 }
 
-/// All processes, zombies included, in no order.
+/// All processes, zombies included, in no order. Nothing is allocated, and nothing is locked between two of them: of those
+/// that come or go meanwhile, some are seen.
+pub fn iter() -> impl Iterator<Item = Arc<Process>> {
+    SHARDED.iter().flat_map(|shard| {
+        let mut last = 0;
+        core::iter::from_fn(move || {
+            let shard = shard.lock();
+            let (id, process) = shard.range(last + 1..).find_map(|(id, it)| Some((*id, it.upgrade()?)))?;
+            last = id;
+            Some(process)
+        })
+    })
+}
+
+/// As [`iter`], collected.
 pub fn all() -> Vec<Arc<Process>> {
-    SHARDED
-        .iter()
-        .flat_map(|shard| shard.lock().values().filter_map(Weak::upgrade).collect::<Vec<_>>())
-        .collect()
+    iter().collect()
 }
 
 /// The thread with this id, if it has not ended.
@@ -96,5 +107,5 @@ pub fn find_thread(id: ThreadId) -> Option<Arc<Task>> {
     {
         return Some(task.clone());
     }
-    all().iter().find_map(|process| process.threads.lock().iter().find(is_it).cloned())
+    iter().find_map(|process| process.threads.lock().iter().find(is_it).cloned())
 }
