@@ -6,6 +6,7 @@
 use crate::children::Child;
 use crate::program;
 use anyhow::ensure;
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::wait::WaitStatus;
 use std::process::ExitCode;
 
@@ -43,6 +44,7 @@ pub fn run(program: &str, checks: &[Check]) -> ExitCode {
 }
 
 fn run_one(name: &str, check: fn() -> Outcome) -> anyhow::Result<WaitStatus> {
+    let check = || forget_ignored_signals().and_then(|()| check());
     let child = Child::start(|| match check() {
         Ok(()) => HELD,
         Err(error) => {
@@ -51,4 +53,15 @@ fn run_one(name: &str, check: fn() -> Outcome) -> anyhow::Result<WaitStatus> {
         }
     })?;
     child.wait()
+}
+
+/// Gives signals their default actions that whoever started the program had ignored, as a shell does for what runs in the
+/// background and nohup(1) always.
+fn forget_ignored_signals() -> Outcome {
+    use Signal::*;
+    for ignored in [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGCHLD] {
+        // SAFETY: the default action runs no code of this process.
+        unsafe { signal(ignored, SigHandler::SigDfl) }?;
+    }
+    Ok(())
 }
