@@ -1,4 +1,4 @@
-//! `tine shell`, on a pseudo-terminal as a user has it and fed by a pipe. The shell is the host's BusyBox.
+//! `tine shell`, on a pseudo-terminal as a user has it and fed by a pipe. The shell is BusyBox's, or the host's where there is none.
 
 use nix::sys::wait::WaitStatus;
 use rexpect::session::{PtySession, spawn_command};
@@ -120,7 +120,7 @@ fn a_shell_on_a_terminal_edits_lines_and_controls_jobs() {
     type_line(&mut session, "cat &");
     prompt(&mut session);
     type_line(&mut session, "sleep 1; jobs");
-    expect(&mut session, "Stopped (tty input)");
+    expect(&mut session, "Stopped");
     prompt(&mut session);
     type_line(&mut session, "kill %1; fg");
     prompt(&mut session);

@@ -2,7 +2,7 @@
 
 use super::run::shown;
 use super::{MachineOptions, ShellOptions};
-use crate::build::shell::{BUSYBOX, SHELL};
+use crate::build::shell::command;
 use crate::machine::input::{Keyboard, Kind};
 use crate::machine::{Cause, Failure, Machine};
 use anyhow::{Context, Result};
@@ -64,15 +64,14 @@ fn machine(options: &MachineOptions, kind: Kind) -> Machine {
     let arguments = options.program.clone();
     let options = MachineOptions { program: Vec::new(), ..options.clone() };
     let has_limit = options.timeout.is_some();
-    let mut machine = options.machine().input(kind).program(BUSYBOX);
-    if kind == Kind::Terminal {
-        let terminal = std::env::var("TERM").unwrap_or_else(|_| "linux".into());
-        machine = machine.args(["env".to_owned(), format!("TERM={terminal}")]);
-    }
+    let terminal = std::env::var("TERM").unwrap_or_else(|_| "linux".into());
+    let mut words = command((kind == Kind::Terminal).then_some(&terminal)).into_iter();
+    let program = words.next().unwrap_or_default();
+    let mut machine = options.machine().input(kind).program(program);
     if !has_limit {
         machine = machine.timeout(Duration::from_secs(u32::MAX.into()));
     }
-    machine.args([SHELL]).args(arguments)
+    machine.args(words).args(arguments)
 }
 
 /// Sends to the machine what comes in here, until it ends.
