@@ -17,6 +17,8 @@ use x86_64::VirtAddr;
 /// Above this many pages it is cheaper to drop everything (as Linux's `tlb_single_page_flush_ceiling`).
 const PAGES_ONE_BY_ONE: u64 = 33;
 const PAGE: u64 = 4096;
+/// So often a sender looks for answers before it calls again: some hundredths of a second.
+const ROUNDS_PER_CALL: u32 = 1 << 19;
 const WORDS: usize = CpuSet::CAPACITY / 64;
 
 /// Which translations are stale.
@@ -127,10 +129,25 @@ pub fn shootdown(cpus: &CpuSet, flush: Flush) {
     if !others.is_empty() {
         let unanswered = &MAILBOXES[here.index()].unanswered;
         let mut spinner = Spinner::new(core::ptr::from_ref(unanswered).addr(), None);
+        let mut rounds = 0_u32;
         while unanswered.load(Ordering::Acquire) != 0 {
             spinner.pause();
+            rounds = rounds.wrapping_add(1);
+            if rounds.is_multiple_of(ROUNDS_PER_CALL) {
+                call_again(here, &others);
+            }
         }
     }
+}
+
+/// Interrupts those again that have not looked yet. Under emulation on a busy host, CPUs have been seen to sleep on with a
+/// request in their mailbox.
+#[cold]
+fn call_again(here: CpuId, others: &CpuSet) {
+    let bit = 1 << (here.0 % 64);
+    let waits =
+        |cpu: &CpuId| MAILBOXES[cpu.index()].senders[here.index() / 64].load(Ordering::Relaxed) & bit != 0;
+    others.iter().filter(waits).for_each(notify);
 }
 
 fn send(here: CpuId, others: &CpuSet, flush: Flush) {

@@ -192,7 +192,7 @@ pub fn attempt(
     task: &Arc<Task>,
     key: FutexKey,
     at: VirtAddr,
-    found: Named,
+    found: &Named,
     wait: bool,
 ) -> Result<Attempt, Errno> {
     let mut locks = LOCKS.lock();
@@ -213,7 +213,8 @@ pub fn attempt(
     let is_known = known.is_some();
     let owner = match (known, found) {
         (Some(owner), _) => owner,
-        (None, Some((id, owner))) if id == named => owner.ok_or(Errno::ESRCH)?,
+        // The caller keeps it beyond the lock: the last of a thread cannot go while that is held.
+        (None, Some((id, owner))) if *id == named => owner.clone().ok_or(Errno::ESRCH)?,
         _ => return Ok(Attempt::Again),
     };
     // Either it sees the first when it exits, or we see the second.

@@ -18,7 +18,7 @@ pub fn lock(word: &Word, address: u64, wait: bool, deadline: Option<Deadline>) -
     let (key, at) = word.key(address)?;
     loop {
         let found = pi::owner_named(at)?;
-        match pi::attempt(&current.task, key, at, found, wait)? {
+        match pi::attempt(&current.task, key, at, &found, wait)? {
             Attempt::Got => return Ok(0),
             Attempt::Again => {}
             Attempt::Queued => break,
@@ -109,7 +109,7 @@ pub fn requeue(word: &Word, from: u64, to: u64, wake: u32, count: u32, expected:
             if arch::copy::read_u32(at)? != expected {
                 return Err(Errno::EAGAIN);
             }
-            let attempt = pi::attempt(task, to, to_at, found.clone(), true)?;
+            let attempt = pi::attempt(task, to, to_at, &found, true)?;
             if matches!(attempt, Attempt::Got) {
                 pi::grant(task);
             }
